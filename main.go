@@ -4,11 +4,51 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
 )
 
 func main() {
-	fmt.Fprintln(os.Stderr, "sagemaker-executor: no command is wired up yet")
-	os.Exit(2)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+
+	err := newApp().RunContext(ctx, os.Args)
+	report(os.Stderr, err)
+	stop()
+	os.Exit(exitCode(err, os.Getenv))
+}
+
+// report prints the one sentence of a failure; a script's own exit code has
+// none, since the runner reports it.
+func report(w io.Writer, err error) {
+	if err == nil || err.Error() == "" {
+		return
+	}
+	fmt.Fprintln(w, "sagemaker-executor:", err)
+}
+
+func newApp() *cli.App {
+	return &cli.App{
+		Name:            "sagemaker-executor",
+		Usage:           "run GitLab CI jobs inside AWS SageMaker",
+		Version:         version(),
+		HideHelpCommand: true,
+		// main alone ends the process and prints what went wrong.
+		ExitErrHandler: func(*cli.Context, error) {},
+		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
+			return usageError{err}
+		},
+		Action: func(c *cli.Context) error {
+			if name := c.Args().First(); name != "" {
+				return usageError{fmt.Errorf("unknown command %q; see sagemaker-executor --help", name)}
+			}
+			return cli.ShowAppHelp(c)
+		},
+	}
 }
