@@ -1,0 +1,70 @@
+package aws
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"io"
+	"net/http"
+	"testing"
+
+	awssdk "github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/stretchr/testify/require"
+)
+
+// start starts a server for a test.
+func start(t *testing.T, change func(*Options)) *Server {
+	t.Helper()
+	opts := Options{Listen: "127.0.0.1:0", Data: t.TempDir()}
+	if change != nil {
+		change(&opts)
+	}
+	s, err := Start(context.Background(), opts)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+// config is an SDK configuration for s with any key.
+func config(s *Server) awssdk.Config {
+	return awssdk.Config{
+		Region:       "us-east-1",
+		BaseEndpoint: awssdk.String(s.URL),
+		Credentials:  credentials.NewStaticCredentialsProvider("any", "key", ""),
+		HTTPClient:   &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}},
+	}
+}
+
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	resp, err := http.Get(s.URL + "/health")
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+}
+
+func TestS3ThroughTheFrontSurvivesARestart(t *testing.T) {
+	t.Parallel()
+	data := t.TempDir()
+	s := start(t, func(o *Options) { o.Data = data })
+	c := awss3.NewFromConfig(config(s))
+	ctx := context.Background()
+	_, err := c.CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: awssdk.String("bucket")})
+	require.NoError(t, err)
+	want := make([]byte, 3<<20)
+	_, _ = rand.Read(want)
+	_, err = c.PutObject(ctx, &awss3.PutObjectInput{Bucket: awssdk.String("bucket"), Key: awssdk.String("a/b"), Body: bytes.NewReader(want)})
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+
+	s = start(t, func(o *Options) { o.Data = data })
+	out, err := awss3.NewFromConfig(config(s)).GetObject(ctx, &awss3.GetObjectInput{Bucket: awssdk.String("bucket"), Key: awssdk.String("a/b")})
+	require.NoError(t, err)
+	got, err := io.ReadAll(out.Body)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}
