@@ -135,7 +135,8 @@ func (d *delivery) middleware(stack *middleware.Stack) error {
 }
 
 func (d *delivery) record(err error) {
-	if err == nil {
+	var unsent *unsentError
+	if err == nil || errors.As(err, &unsent) {
 		return
 	}
 	var re *smithyhttp.ResponseError
@@ -146,6 +147,11 @@ func (d *delivery) record(err error) {
 		d.lost = true
 	}
 }
+
+// unsentError says that a request was held back and never sent.
+type unsentError struct{ error }
+
+func (e *unsentError) Unwrap() error { return e.error }
 
 // Throttled tells whether AWS refused a request for coming too often.
 func Throttled(err error) bool {

@@ -116,7 +116,7 @@ func (l *limiter) middleware(stack *middleware.Stack) error {
 		ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler,
 	) (middleware.FinalizeOutput, middleware.Metadata, error) {
 		if err := l.wait(ctx, awsmiddleware.GetOperationName(ctx)); err != nil {
-			return middleware.FinalizeOutput{}, middleware.Metadata{}, err
+			return middleware.FinalizeOutput{}, middleware.Metadata{}, &unsentError{err}
 		}
 		return next.HandleFinalize(ctx, in)
 	})
