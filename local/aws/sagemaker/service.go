@@ -59,50 +59,6 @@ type Credentials interface {
 	Revoke(address string)
 }
 
-// JobFaults answers which faults were asked for. A nil JobFaults has none.
-type JobFaults interface {
-	// Take returns the fault that applies to a job that is about to start, and
-	// counts it as used. job is the CreateTrainingJob request (JSON members as
-	// sent) with what the platform fills in.
-	Take(job map[string]any) (JobFault, bool)
-}
-
-// JobFault is what shall go wrong with one job. The zero value is no fault.
-type JobFault struct {
-	// Capacity: "pending" keeps the job Pending until it is stopped, or for
-	// Delay and then lets it go on; "failed" fails it with CapacityError after
-	// Delay.
-	Capacity string `json:"capacity,omitempty"`
-	// Delay is added before the job has its instances.
-	Delay Duration `json:"delay,omitempty"`
-	// Internal fails the job with InternalServerError: at "start", during
-	// "training" (after After), or at "upload".
-	Internal string   `json:"internal,omitempty"`
-	After    Duration `json:"after,omitempty"`
-	// Spot interrupts a managed-spot job.
-	Spot *SpotInterruption `json:"spot_interruption,omitempty"`
-	// UploadDelay makes the Uploading phase that much longer.
-	UploadDelay Duration `json:"upload_delay,omitempty"`
-	// UploadError fails the upload of the model with this text.
-	UploadError string `json:"upload_error,omitempty"`
-}
-
-// SpotInterruption says when a spot instance is taken away. The first
-// condition that holds counts.
-type SpotInterruption struct {
-	After       Duration `json:"after,omitempty"`        // time in Training
-	LogContains string   `json:"log_contains,omitempty"` // a line of the log holds this text
-	Object      string   `json:"object,omitempty"`       // s3://bucket/key exists
-	Checkpoints int      `json:"checkpoints,omitempty"`  // that many files lie in the checkpoint directory
-	Times       int      `json:"times,omitempty"`        // how often in one job; 0 means once
-	// Wait is how long the job is Interrupted before an instance comes again;
-	// negative for never (until MaxWaitTimeExceeded).
-	Wait Duration `json:"wait,omitempty"`
-}
-
-// Duration is a time.Duration that is written as "1m30s" in JSON.
-type Duration time.Duration
-
 // Options configure a Service. Data, Objects, Logs, Runtime are required.
 type Options struct {
 	Data    string // directory of this service's state: jobs and scratch space
@@ -126,14 +82,10 @@ type Options struct {
 	StartDelay  time.Duration // how long a job is Pending for its instances; a warm pool has none
 	UploadDelay time.Duration // added to Uploading
 	StopGrace   time.Duration // SIGTERM to SIGKILL; default 120 s, as AWS
-	Quotas      Quotas        // per instance type; nil: unlimited
-	Log         logrus.FieldLogger
+	// Limits is a JSON file, read at every create, that holds account quotas
+	// and instance sizes (see Limits). A missing file means no limits.
+	Limits string
+	Log    logrus.FieldLogger
 }
-
-// Quotas is the number of instances of a type that training jobs may use at
-// once, by the quota's kind and instance type: "ml.m5.xlarge",
-// "spot:ml.m5.xlarge" or "warm-pool:ml.m5.xlarge". A type that is not listed
-// has no limit.
-type Quotas map[string]int
 
 var _ http.Handler = (*Service)(nil)

@@ -37,6 +37,7 @@ type Spec struct {
 	Mounts     []Mount
 	Scratch    string   // an empty directory that holds everything the container writes outside Mounts; the caller removes it
 	Memory     int64    // bytes; 0 for no limit
+	Isolated   bool     // no network but loopback
 	Output     *os.File // stdout and stderr of the command; the caller keeps ownership
 }
 
