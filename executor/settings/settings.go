@@ -87,8 +87,10 @@ type Policy struct {
 	Subnets          []string `toml:"subnets" doc:"Globs of subnets that a spec may name beside [network]."`
 	SecurityGroups   []string `toml:"security_groups" doc:"Globs of security groups that a spec may name beside [network]."`
 	Environment      []string `toml:"environment" doc:"Globs of variable names that a spec may set in the container. AWS_* and TRAINING_JOB_* are always refused."`
+	Manifests        bool     `toml:"manifests" doc:"Whether input channels may be manifest files, which name further S3 URIs that this policy cannot see."`
 	RemoteDebug      bool     `toml:"remote_debug" doc:"Whether a spec may open the container to AWS Systems Manager sessions."`
-	SpecFields       []string `toml:"spec_fields" doc:"Globs of the request's fields that a spec may set, as paths without list positions (InputDataConfig.DataSource.S3DataSource.S3Uri). What no glob matches is refused."`
+	SpecFields       []string `toml:"spec_fields" doc:"Globs of further fields of the request that a spec may set, as paths without list positions (Tags.Key). Fields that other policy keys judge need no mention; what is left is refused."`
+	IgnoredVariables []string `toml:"ignored_variables" doc:"Globs of SAGEMAKER_* variables that belong to other tools. Any other unknown one is an error."`
 }
 
 // Network is the table [network].
@@ -152,10 +154,24 @@ func Default() *Settings {
 			S3Inputs:         []string{"s3://*"},
 			Environment:      []string{"*"},
 			SpecFields: []string{
-				"AlgorithmSpecification.{ContainerEntrypoint,ContainerArguments}", // refused as the executor's, with a better text
+				"AlgorithmSpecification.{TrainingInputMode,EnableSageMakerMetricsTimeSeries}",
+				"InputDataConfig.{ContentType,CompressionType,RecordWrapperType,InputMode,ShuffleConfig.Seed}",
+				"InputDataConfig.DataSource.S3DataSource.{S3DataDistributionType,AttributeNames,InstanceGroupNames}",
+				"{CheckpointConfig,TensorBoardOutputConfig}.LocalPath",
+				"OutputDataConfig.CompressionType",
+				"EnableInterContainerTrafficEncryption",
+				"StoppingCondition.MaxPendingTimeInSeconds",
+				"RetryStrategy.MaximumRetryAttempts",
+				"InfraCheckConfig.EnableInfraCheck",
 			},
+			IgnoredVariables: []string{},
+			Roles:            []string{},
+			S3Outputs:        []string{},
+			Subnets:          []string{},
+			SecurityGroups:   []string{},
 		},
-		Tags: map[string]string{},
+		Network: Network{Subnets: []string{}, SecurityGroups: []string{}},
+		Tags:    map[string]string{},
 		Agent: Agent{
 			StopGrace:  Duration(30 * time.Second),
 			DeadAfter:  Duration(10 * time.Minute),
