@@ -1,0 +1,180 @@
+// Package sandbox runs a command in Linux namespaces of its own: it sees a
+// root file system that is built from nothing, mount by mount, and no process,
+// environment or capability of the machine around it.
+//
+// It needs no helper program and no root. The package starts its own binary a
+// second time as the sandbox's process number 1, which mounts the new root,
+// starts the command, forwards signals to it and reaps what it leaves behind.
+// A program that uses the package, and the TestMain of its tests, must call
+// [Init] before anything else.
+//
+// As root the user namespace maps every id to itself, so files keep their
+// owners, while capabilities count inside the sandbox only. An ordinary user
+// gets one id: Spec.UID inside is the user outside, and files of others belong
+// to nobody.
+//
+// It needs Linux 5.12 or newer (mount_setattr(2), overlayfs in user
+// namespaces). Where owners can be given (UID and GID of a [Tmpfs], [File] or
+// [Directory]) an ordinary user's one id takes their place.
+package sandbox
+
+import (
+	"fmt"
+	"path"
+)
+
+// Spec describes a sandbox and the command that runs in it.
+type Spec struct {
+	// Args is the command and its arguments. A name without a slash is looked
+	// up on the PATH of Env, inside the sandbox.
+	Args []string
+	// Env is the command's whole environment.
+	Env []string
+	// Dir is the working directory inside; empty means "/".
+	Dir string
+	// Hostname inside; empty means "sandbox".
+	Hostname string
+
+	// Mounts build the root file system, in this order. Directories and empty
+	// files to mount on are made as needed. A mount on "/" has to be the
+	// first; without one the root is an empty tmpfs.
+	Mounts []Mount
+	// ReadOnlyRoot makes the root mount itself read-only when all is mounted.
+	ReadOnlyRoot bool
+
+	// UID, GID and Groups are the command's ids inside. An ordinary user can
+	// have only one id inside: Groups are ignored then.
+	UID, GID int
+	Groups   []int
+
+	// Network chooses the network that the command sees.
+	Network NetworkMode
+	// Rlimits are set for the command, keyed by RLIMIT_* number.
+	Rlimits map[int]Rlimit
+	// Limits are enforced by a control group around the whole sandbox.
+	Limits Limits
+	// Umask of the command; nil means 022.
+	Umask *int
+}
+
+// NetworkMode chooses the network of a sandbox.
+type NetworkMode int
+
+const (
+	// NetworkHost shares the network of the machine.
+	NetworkHost NetworkMode = iota
+	// NetworkNone has a loopback interface and nothing else.
+	NetworkNone
+)
+
+// Rlimit is a soft and a hard limit as setrlimit(2) takes them.
+type Rlimit struct{ Soft, Hard uint64 }
+
+// Limits of everything in the sandbox together. They need a writable control
+// group; see [LimitsAvailable].
+type Limits struct {
+	MemoryBytes int64 // 0: no limit
+	Pids        int64 // 0: no limit
+}
+
+// Mount is one of [Bind], [Tmpfs], [Overlay], [Proc], [Dev], [File],
+// [Symlink] and [Directory].
+type Mount interface{ target() string }
+
+// Bind shows a directory or file of the machine, with what is mounted below
+// it. Set-uid bits and device files have no effect on it.
+type Bind struct {
+	Source, Target string
+	ReadOnly       bool
+	// Optional skips the mount when Source does not exist.
+	Optional bool
+}
+
+// Tmpfs is an empty file system in memory.
+type Tmpfs struct {
+	Target   string
+	Mode     uint32 // permission bits, 01777 for a /tmp; 0 means 0755
+	UID, GID int    // owner
+	Size     int64  // bytes; 0 is the kernel's default, half of the memory
+}
+
+// Overlay stacks directories; what is written to it goes to a throwaway
+// directory.
+type Overlay struct {
+	Target string
+	// Lower directories, the topmost first.
+	Lower []string
+	// Scratch is an existing empty directory on a local file system that
+	// takes what is written. Empty means memory. The caller removes it.
+	Scratch string
+	// ReadOnly needs no Scratch: nothing can be written.
+	ReadOnly bool
+	// Hide are paths, relative to Target, that are not there.
+	Hide []string
+}
+
+// Proc is the /proc of the sandbox's own processes. What changes the machine
+// in it is read-only or masked.
+type Proc struct{ Target string }
+
+// Dev is a minimal /dev: null, zero, full, random, urandom, tty, pts, shm and
+// the links to file descriptors.
+type Dev struct {
+	Target string
+	// ShmSize of /dev/shm in bytes; 0 is the kernel's default.
+	ShmSize int64
+}
+
+// File is a file with the given content.
+type File struct {
+	Target   string
+	Content  []byte
+	Mode     uint32 // permission bits; 0 means 0644
+	UID, GID int    // owner
+}
+
+// Symlink is a symbolic link with the text Link.
+type Symlink struct{ Target, Link string }
+
+// Directory is made if it is missing, with this mode and owner.
+type Directory struct {
+	Target   string
+	Mode     uint32 // permission bits; 0 means 0755
+	UID, GID int    // owner
+}
+
+func (m Bind) target() string      { return m.Target }
+func (m Tmpfs) target() string     { return m.Target }
+func (m Overlay) target() string   { return m.Target }
+func (m Proc) target() string      { return m.Target }
+func (m Dev) target() string       { return m.Target }
+func (m File) target() string      { return m.Target }
+func (m Symlink) target() string   { return m.Target }
+func (m Directory) target() string { return m.Target }
+
+func (s *Spec) validate() error {
+	if len(s.Args) == 0 || s.Args[0] == "" {
+		return fmt.Errorf("sandbox: no command given")
+	}
+	if s.UID < 0 || s.GID < 0 {
+		return fmt.Errorf("sandbox: user %d:%d is not valid", s.UID, s.GID)
+	}
+	for i, m := range s.Mounts {
+		t := m.target()
+		if !path.IsAbs(t) || path.Clean(t) != t {
+			return fmt.Errorf("sandbox: mount target %q is not a clean absolute path", t)
+		}
+		if t != "/" {
+			continue
+		}
+		if i != 0 {
+			return fmt.Errorf("sandbox: the mount on / has to be the first")
+		}
+		switch m.(type) {
+		case Bind, Tmpfs, Overlay:
+		default:
+			return fmt.Errorf("sandbox: %T cannot be the root", m)
+		}
+	}
+	return nil
+}
