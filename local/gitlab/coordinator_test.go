@@ -206,7 +206,7 @@ func TestTooLargeArtifact(t *testing.T) {
 		Artifacts: []gitlab.Artifact{gitlab.Archive("file")},
 	})
 	assert.Equal(t, gitlab.StateFailed, wait(t, job).State)
-	assert.Contains(t, string(job.Trace()), "too large archive")
+	assert.Contains(t, string(job.Trace()), "413 Request Entity Too Large")
 	assert.Empty(t, job.Artifacts())
 }
 
@@ -229,7 +229,7 @@ func TestSubmodules(t *testing.T) {
 	main, _ := gitlabtest.Repository(t, map[string]string{"README": "main\n"})
 	gitlabtest.Git(t, main, "submodule", "--quiet", "add", lib, "relative")
 	gitlabtest.Git(t, main, "config", "--file=.gitmodules", "submodule.relative.url", "../lib.git")
-	gitlabtest.Git(t, main, "submodule", "--quiet", "add", "--name=absolute", lib, "absolute")
+	gitlabtest.Git(t, main, "submodule", "--quiet", "add", "--name", "absolute", lib, "absolute")
 	gitlabtest.Git(t, main, "config", "--file=.gitmodules", "submodule.absolute.url", coordinator.URL()+"/group/lib.git")
 	sha := gitlabtest.Commit(t, main, nil)
 	require.NoError(t, coordinator.AddRepository("group/demo", main))
