@@ -13,6 +13,10 @@ import (
 // a namespace or a control group.
 var ErrUnsupported = errors.New("not available on this machine")
 
+// ErrExecute is what errors.Is finds when all was set up and the command itself
+// could not be executed: the error wraps fs.ErrNotExist or fs.ErrPermission too.
+var ErrExecute = errors.New("the command cannot be executed")
+
 // UnsupportedError says what the machine refuses and how to allow it.
 type UnsupportedError struct {
 	What string // "user namespaces", "memory control group", ...
@@ -84,11 +88,14 @@ func setupError(r reply) error {
 		err = errors.New(r.Text)
 	}
 	wrapped := fmt.Errorf("sandbox: %s %s: %w", r.Op, r.Path, err)
+	if r.Op == opExec {
+		return fmt.Errorf("%w (%w)", wrapped, ErrExecute)
+	}
 	if r.Errno != unix.EPERM && r.Errno != unix.EACCES && r.Errno != unix.ENOSYS {
 		return wrapped
 	}
 	switch {
-	case r.Op == opExec || r.Op == opChdir:
+	case r.Op == opChdir:
 		return wrapped
 	case r.Errno == unix.ENOSYS:
 		return &UnsupportedError{What: "the mount interface of Linux 5.12 is", Hint: "use a newer kernel", Err: wrapped}
