@@ -192,6 +192,7 @@ func (r *run) spec(h *host, output *os.File) (container.Spec, error) {
 			return spec, fmt.Errorf("read the authority of the local endpoint: %w", err)
 		}
 		spec.Files = map[string][]byte{caBundlePath: pem}
+		spec.Trust = pem
 	}
 	return spec, nil
 }

@@ -127,7 +127,8 @@ func (r *run) start(h *host, begun time.Time, line func(string)) (*running, erro
 		one.process, err = r.s.opts.Runtime.Start(r.s.ctx, spec)
 	}
 	if err != nil {
-		if errors.Is(err, container.ErrExecNotFound) {
+		var exec *container.ExecError
+		if errors.As(err, &exec) {
 			_, _ = fmt.Fprintln(log.writer, err)
 			err = &algorithmError{code: exitNotFound, text: err.Error()}
 		}

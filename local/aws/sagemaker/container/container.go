@@ -9,13 +9,19 @@ package container
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"os"
 )
 
-// ErrExecNotFound says that the image has no such program. Its text is what a
-// container engine would have written.
-var ErrExecNotFound = errors.New("executable file not found in $PATH")
+// ExecError says that the image's program cannot be executed, in the words of
+// a container engine.
+type ExecError struct {
+	Program string
+	Reason  string // e.g. "executable file not found in $PATH"
+}
+
+// Error implements error.
+func (e *ExecError) Error() string { return fmt.Sprintf("exec: %q: %s", e.Program, e.Reason) }
 
 // Mount is one directory or file of the machine inside the container.
 type Mount struct {
@@ -34,6 +40,7 @@ type Spec struct {
 	Hostname   string
 	Hosts      map[string]string // name to address, for /etc/hosts
 	Files      map[string][]byte // read-only files of the platform, by absolute path
+	Trust      []byte            // PEM of an authority to add to the image's own trust store, where it has one
 	Mounts     []Mount
 	Scratch    string   // an empty directory that holds everything the container writes outside Mounts; the caller removes it
 	Memory     int64    // bytes; 0 for no limit
@@ -60,8 +67,8 @@ type Process interface {
 // Runtime starts containers.
 type Runtime interface {
 	// Start runs the container. The container dies with ctx and with this
-	// process. An image that cannot be had is an *ImageError; a program that
-	// is not in the image wraps ErrExecNotFound.
+	// process. An image that cannot be had is an *ImageError, a program that
+	// cannot be executed in it an *ExecError.
 	Start(ctx context.Context, spec Spec) (Process, error)
 	// Check judges an image reference without running it.
 	Check(ctx context.Context, image string) error
