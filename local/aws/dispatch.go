@@ -1,25 +1,75 @@
 package aws
 
 import (
+	"bytes"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
+
+	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/rpc"
+	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/s3"
+	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/sts"
 )
 
-// ServeHTTP answers /health and hands everything else to its service.
+// ServeHTTP answers /health and /_local/ and hands everything else to its
+// service.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Path == "/health" && r.Header.Get("Authorization") == "" {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"status":"ready"}`+"\n")
 		return
 	}
-	name := serviceOf(r)
-	service := s.services[name]
+	if strings.HasPrefix(r.URL.Path, "/_local/") {
+		s.local.ServeHTTP(w, r)
+		return
+	}
+	call, err := s.identify(w, r)
+	if err != nil {
+		rpc.WriteError(w, rpc.Errorf("SerializationException", "%v", err))
+		return
+	}
+	s.requests.count(call.service, call.operation, call.body)
+	service := s.services[call.service]
 	if service == nil {
-		http.Error(w, "local AWS has no service "+name, http.StatusNotImplemented)
+		rpc.WriteError(w, &rpc.Error{
+			Code: "UnknownOperationException", Status: http.StatusNotImplemented,
+			Message: "local AWS does not have the service " + call.service + " yet",
+		})
 		return
 	}
 	service.ServeHTTP(w, r)
+}
+
+// call is a request of which is known what it asks for.
+type call struct {
+	service, operation string
+	body               []byte     // of a JSON request; it can be read again from the request
+	form               url.Values // of a Query request
+}
+
+// identify finds out what a request asks for.
+func (s *Server) identify(w http.ResponseWriter, r *http.Request) (*call, error) {
+	c := &call{service: serviceOf(r)}
+	switch c.service {
+	case "s3":
+		c.operation = s3.Operation(r)
+		return c, nil
+	case "sts":
+		r.Body = http.MaxBytesReader(w, r.Body, rpc.MaxBody)
+		if err := r.ParseForm(); err != nil {
+			return nil, err
+		}
+		c.form, c.operation = r.Form, r.Form.Get("Action")
+		return c, nil
+	}
+	_, c.operation = rpc.Operation(r)
+	var err error
+	if c.body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, rpc.MaxBody)); err != nil {
+		return nil, err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(c.body))
+	return c, nil
 }
 
 // targets are the prefixes of X-Amz-Target and the services that they belong to.
@@ -42,11 +92,10 @@ func credentialOf(r *http.Request) credential {
 		raw, _, _ = strings.Cut(after, ",")
 	}
 	parts := strings.Split(strings.TrimSpace(raw), "/")
-	switch {
-	case len(parts) >= 5: // SigV4: key/date/region/service/aws4_request
-		n := len(parts)
+	switch n := len(parts); {
+	case n >= 5: // SigV4: key/date/region/service/aws4_request
 		return credential{strings.Join(parts[:n-4], "/"), parts[n-3], parts[n-2]}
-	case len(parts) == 4: // SigV4A: key/date/service/aws4_request
+	case n == 4: // SigV4A: key/date/service/aws4_request
 		return credential{parts[0], "*", parts[2]}
 	}
 	return credential{}
@@ -57,7 +106,7 @@ func serviceOf(r *http.Request) string {
 	if c := credentialOf(r); c.service != "" {
 		return c.service
 	}
-	if target, _, ok := strings.Cut(r.Header.Get("X-Amz-Target"), "."); ok {
+	if target, _ := rpc.Operation(r); target != "" {
 		return targets[target]
 	}
 	// The Query protocol: AssumeRoleWithWebIdentity is not signed.
@@ -65,4 +114,20 @@ func serviceOf(r *http.Request) string {
 		return "sts"
 	}
 	return "s3"
+}
+
+// session returns the temporary credentials that a request was signed with,
+// when they were given out here.
+func (s *Server) session(r *http.Request) (sts.Session, bool) {
+	return s.sessions.Lookup(credentialOf(r).accessKey)
+}
+
+// localRoutes are the paths under /_local/, which are ours and not AWS's.
+func (s *Server) localRoutes() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/_local/requests", &s.requests)
+	mux.HandleFunc("GET "+credentialsPath+"{token}", func(w http.ResponseWriter, r *http.Request) {
+		s.sts.ServeContainer(w, r.PathValue("token"))
+	})
+	return mux
 }

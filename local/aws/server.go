@@ -11,11 +11,16 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
+	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/logs"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/s3"
+	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/sagemaker"
+	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/sagemaker/container"
+	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/sts"
 )
 
 // Options configure a Server. Listen and Data are required.
@@ -27,6 +32,9 @@ type Options struct {
 
 	StartDelay  time.Duration // how long a job waits for its instances
 	UploadDelay time.Duration // added to a job's upload of its model
+
+	// Runtime runs the jobs' containers; without one there is no SageMaker.
+	Runtime container.Runtime
 
 	Log logrus.FieldLogger // default: the standard logger
 }
@@ -49,36 +57,68 @@ type Server struct {
 
 	opts     Options
 	http     *http.Server
+	local    http.Handler            // what lies under /_local/
 	services map[string]http.Handler // by credential scope
 	objects  *s3.Service
+	logs     *logs.Service
+	sts      *sts.Service
+	sessions *sts.Sessions
+	requests requests
+
+	close    sync.Once
+	closeErr error
 	closers  []func() error
 }
 
 // Start starts a Server. It listens when Start returns.
 func Start(ctx context.Context, opts Options) (*Server, error) {
 	opts.defaults()
-	s := &Server{opts: opts, services: map[string]http.Handler{}}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", opts.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen on %q: %w", opts.Listen, err)
 	}
-	if err := s.assemble(listener); err != nil {
+	s := &Server{opts: opts, URL: "http://" + listener.Addr().String()}
+	s.http = &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
+	if err := s.addServices(); err != nil {
 		return nil, errors.Join(err, listener.Close(), s.closeServices())
 	}
+	s.local = s.localRoutes()
 	go func() { _ = s.http.Serve(listener) }()
 	return s, nil
 }
 
-// assemble makes the services and the HTTP server in front of them.
-func (s *Server) assemble(listener net.Listener) error {
-	s.URL = "http://" + listener.Addr().String()
+// addServices makes the services.
+func (s *Server) addServices() error {
+	o := s.opts
 	var err error
-	s.objects, err = s3.New(s3.Options{Dir: filepath.Join(s.opts.Data, "s3"), Region: s.opts.Region, Account: s.opts.Account})
+	if s.objects, err = s3.New(s3.Options{Dir: filepath.Join(o.Data, "s3"), Region: o.Region, Account: o.Account}); err != nil {
+		return err
+	}
+	if s.logs, err = logs.New(logs.Options{Dir: filepath.Join(o.Data, "logs"), Region: o.Region, Account: o.Account}); err != nil {
+		return err
+	}
+	s.sessions = sts.NewSessions(time.Now)
+	s.sts = sts.New(sts.Options{Account: o.Account, Sessions: s.sessions, Caller: s.session})
+	s.services = map[string]http.Handler{"s3": s.objects, "logs": s.logs, "sts": s.sts}
+	if o.Runtime == nil {
+		return nil
+	}
+	jobs, err := sagemaker.New(sagemaker.Options{
+		Data: filepath.Join(o.Data, "sagemaker"), Region: o.Region, Account: o.Account,
+		Objects:     func(string) sagemaker.Objects { return objects{s3: s.objects} },
+		Logs:        logSink{s.logs},
+		Credentials: containerCredentials{s.sessions, s.URL},
+		Runtime:     o.Runtime,
+		EndpointURL: func() string { return s.URL },
+		StartDelay:  o.StartDelay,
+		UploadDelay: o.UploadDelay,
+		Log:         o.Log,
+	})
 	if err != nil {
 		return err
 	}
-	s.services["s3"] = s.objects
-	s.http = &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
+	s.services["sagemaker"] = jobs
+	s.closers = append(s.closers, jobs.Close)
 	return nil
 }
 
@@ -90,15 +130,18 @@ func (s *Server) closeServices() error {
 	return errors.Join(errs...)
 }
 
-// Close stops the server and what runs in it.
+// Close stops the server and what runs in it; closing again does nothing.
 func (s *Server) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	err := s.http.Shutdown(ctx)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = s.http.Close()
-	}
-	return errors.Join(err, s.closeServices())
+	s.close.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		err := s.http.Shutdown(ctx)
+		if errors.Is(err, context.DeadlineExceeded) { // a client still talks
+			err = s.http.Close()
+		}
+		s.closeErr = errors.Join(err, s.closeServices())
+	})
+	return s.closeErr
 }
 
 // Run serves until ctx ends.
