@@ -9,12 +9,14 @@
 package request
 
 import (
-	"errors"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker"
 
+	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/failure"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/job"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/settings"
 )
@@ -67,19 +69,109 @@ type Request struct {
 	// Notes are remarks for the job log: what the request gets, where it is not
 	// what the user wrote.
 	Notes []string
+
+	job      *job.Job
+	settings *settings.Settings
 }
 
 // Resolve reads the job's variables and merges them over the settings'
 // defaults. remaining is what is left of the job's time-out. A spec in a
-// file-type variable is merged, a spec in the repository is not there yet: see
-// WithSpec.
+// file-type variable is merged; a spec in the repository is not there yet (see
+// WithSpec), so what only it could say is not judged yet.
 func Resolve(j *job.Job, s *settings.Settings, remaining time.Duration) (*Request, error) {
-	return nil, errors.New("request: not yet")
+	if j.Canary() {
+		return &Request{Kind: KindHost, job: j, settings: s}, nil
+	}
+	if err := refuse(j); err != nil {
+		return nil, err
+	}
+	b := newBuilder(j, s, remaining)
+	if err := b.variables(); err != nil {
+		return nil, err
+	}
+	kind, err := b.kind()
+	if err != nil {
+		return nil, err
+	}
+	if kind == KindHost {
+		b.req.Kind = KindHost
+		return b.req, nil
+	}
+	spec, given := b.one("SAGEMAKER_SPEC")
+	pending := given && !spec.file
+	if pending {
+		if err := checkSpecPath(spec); err != nil {
+			return nil, err
+		}
+	}
+	if given && spec.file {
+		if err := b.readSpec("the file-type variable SAGEMAKER_SPEC", []byte(spec.text)); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.merge(!pending); err != nil {
+		return nil, err
+	}
+	if pending {
+		b.req.Spec = spec.text
+	}
+	return b.req, nil
 }
 
 // WithSpec reads the spec file from the job's project, if SAGEMAKER_SPEC names
 // one, merges it (variables win) and judges the merged request. It returns a
 // new Request for what is now left of the time-out.
 func (r *Request) WithSpec(project *os.Root, remaining time.Duration) (*Request, error) {
-	return nil, errors.New("request: not yet")
+	if r.Spec == "" {
+		return Resolve(r.job, r.settings, remaining)
+	}
+	data, err := readSpecFile(project, r.Spec)
+	if err != nil {
+		return nil, err
+	}
+	b := newBuilder(r.job, r.settings, remaining)
+	if err := b.variables(); err != nil {
+		return nil, err
+	}
+	if err := b.readSpec(r.Spec, data); err != nil {
+		return nil, err
+	}
+	if err := b.merge(true); err != nil {
+		return nil, err
+	}
+	return b.req, nil
+}
+
+// otherKinds are kinds of job that this version does not have.
+var otherKinds = []string{"processing", "image", "register", "endpoint", "endpoint-test", "package", "prune"}
+
+func (b *builder) kind() (string, error) {
+	kind, by := b.set.Defaults.Kind, b.set.Where("defaults.kind")
+	if v, ok := b.one("SAGEMAKER_JOB"); ok {
+		kind, by = v.text, "the variable SAGEMAKER_JOB"
+	}
+	switch {
+	case slices.Contains(otherKinds, kind):
+		return "", failure.Invalid("%s asks for a job of kind %q, which this version does not have: it has training and host", by, kind)
+	case kind != KindTraining && kind != KindHost:
+		return "", failure.Invalid("%s is %s: allowed is training or host", by, shorten(kind))
+	case !slices.Contains(b.set.Policy.Kinds, kind):
+		return "", failure.Policy("%s asks for a job of kind %q: allowed is %s (policy.kinds, %s)", by, kind, strings.Join(b.set.Policy.Kinds, ", "), b.set.Where("policy.kinds"))
+	}
+	return kind, nil
+}
+
+// refuse names what a job cannot have here, whatever its kind.
+func refuse(j *job.Job) error {
+	if len(j.Services) > 0 {
+		var names []string
+		for _, s := range j.Services {
+			names = append(names, s.Name)
+		}
+		return failure.Invalid("services: (%s) cannot run beside a SageMaker container: remove them and start what you need in script:", shorten(strings.Join(names, ", ")))
+	}
+	if j.Run != "" {
+		return failure.Invalid("the run: keyword (CI steps) does not work with custom executors: use script:")
+	}
+	return nil
 }
