@@ -132,6 +132,10 @@ func (r *run) start(h *host, begun time.Time, line func(string)) (*running, erro
 			_, _ = fmt.Fprintln(log.writer, err)
 			err = &algorithmError{code: exitNotFound, text: err.Error()}
 		}
+		var image *container.ImageError
+		if errors.As(err, &image) {
+			err = clientError("%v", image)
+		}
 		log.closeWriter()
 		return one, err
 	}
