@@ -122,6 +122,9 @@ func (b *builder) applyImage() error {
 	if image == "" {
 		return failure.Invalid("the job has no image: write image: in .gitlab-ci.yml, or set defaults.image in %s", b.set.File)
 	}
+	if b.set.Region == "" && strings.Contains(image, "{region}") {
+		return failure.Invalid("the image %s needs a region: set region in %s", shorten(image), b.set.File)
+	}
 	image = strings.ReplaceAll(image, "{region}", b.set.Region)
 	if len(image) > 255 || strings.ContainsAny(image, " \t\r\n") {
 		return failure.Invalid("image: %s is no image reference of at most 255 characters without blanks", shorten(image))

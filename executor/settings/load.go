@@ -50,10 +50,24 @@ func Load(path string, environ, overrides []string) (*Settings, error) {
 			return nil, err
 		}
 	}
+	s.regionFrom(environ)
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// regionFrom takes the region from AWS's own variables, in the SDK's order,
+// where the settings name none.
+func (s *Settings) regionFrom(environ []string) {
+	for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION"} {
+		for _, entry := range environ {
+			if value, ok := strings.CutPrefix(entry, name+"="); ok && value != "" && s.Region == "" {
+				s.Region = value
+				s.Sources["region"] = "$" + name
+			}
+		}
+	}
 }
 
 // LoadDefault reads DefaultFile and the environment: for a cleanup that comes

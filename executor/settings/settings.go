@@ -32,7 +32,7 @@ const (
 // Settings is the whole file. The doc tags are the source of docs/settings.md;
 // a test holds both and config.toml.example together.
 type Settings struct {
-	Region         string `toml:"region" doc:"AWS region of SageMaker and the buckets. Empty: from the environment of the runner (AWS_REGION, instance metadata)."`
+	Region         string `toml:"region" doc:"AWS region of SageMaker and the buckets. Empty: AWS_REGION or AWS_DEFAULT_REGION of the runner."`
 	EndpointURL    string `toml:"endpoint_url" doc:"URL of all AWS services. Empty: AWS."`
 	RoleARN        string `toml:"role_arn" doc:"Execution role of SageMaker jobs. {instance}, {project_id} and {protection} are replaced by the job's trusted values, so that each project can have a role of its own."`
 	Bucket         string `toml:"bucket" doc:"S3 bucket for models, checkpoints and everything else. Required."`
@@ -111,7 +111,7 @@ type KMS struct {
 type Agent struct {
 	StopGrace  Duration `toml:"stop_grace" doc:"Time between SIGTERM and SIGKILL when a job is cancelled. Less than graceful_kill_timeout of the runner, which is less than 5m."`
 	DeadAfter  Duration `toml:"dead_after" doc:"The container ends itself when the executor has been silent for so long."`
-	LogLimit   int64    `toml:"log_limit" doc:"Bytes of a script's output that go to the job log before only the end does. The runner's output_limit (in KiB, default 4096) must be above it. The rest stays in CloudWatch and, while the job runs, in S3."`
+	LogLimit   int64    `toml:"log_limit" doc:"Bytes of a script's output after which the job log gets only its end. The runner's output_limit (in KiB, default 4096) must be above it."`
 	CloudWatch string   `toml:"cloudwatch" doc:"What CloudWatch gets of a script's output: full (masked), metrics (lines that match a metric), off." allowed:"full, metrics, off"`
 }
 

@@ -2,6 +2,7 @@ package settings
 
 import (
 	"fmt"
+	"maps"
 	"net/url"
 	"path/filepath"
 	"regexp"
@@ -23,7 +24,7 @@ const (
 	maxTags         = 50
 	ownTags         = 9 // the executor's gitlab:* tags
 	maxStopGrace    = 5 * time.Minute
-	smallestDead    = time.Minute
+	smallestDead    = 5 * time.Second // twice the agent's slowest poll
 	keepAliveGrain  = time.Second
 	smallestRuntime = time.Minute
 )
@@ -109,18 +110,19 @@ func (s *Settings) checkPolicy() []check {
 	for _, k := range p.Kinds {
 		checks = append(checks, check{"policy.kinds", k, k == "training" || k == "host", "training, host"})
 	}
-	for key, globs := range map[string][]string{
+	globs := map[string][]string{
 		"policy.instance_types": p.InstanceTypes, "policy.images": p.Images, "policy.roles": p.Roles,
 		"policy.s3_inputs": p.S3Inputs, "policy.s3_outputs": p.S3Outputs, "policy.subnets": p.Subnets,
 		"policy.security_groups": p.SecurityGroups, "policy.environment": p.Environment, "policy.spec_fields": p.SpecFields,
 		"policy.ignored_variables": p.IgnoredVariables,
-	} {
-		for _, g := range globs {
+	}
+	for _, key := range slices.Sorted(maps.Keys(globs)) {
+		for _, g := range globs[key] {
 			checks = append(checks, check{key, g, doublestar.ValidatePattern(placeholder.ReplaceAllString(g, "x")), "a glob (*, ?, [a-z], {a,b})"})
 		}
 	}
-	for key, uris := range map[string][]string{"policy.s3_inputs": p.S3Inputs, "policy.s3_outputs": p.S3Outputs} {
-		for _, g := range uris {
+	for _, key := range []string{"policy.s3_inputs", "policy.s3_outputs"} {
+		for _, g := range globs[key] {
 			checks = append(checks, check{key, g, strings.HasPrefix(g, "s3://"), "a glob that begins with s3://"})
 		}
 	}
@@ -134,7 +136,7 @@ func (s *Settings) checkRest() []check {
 		{"network.security_groups", n.SecurityGroups, len(n.SecurityGroups) <= maxGroups, "at most 5 security groups"},
 		{"network.security_groups", n.SecurityGroups, (len(n.Subnets) == 0) == (len(n.SecurityGroups) == 0), "both network.subnets and network.security_groups, or neither"},
 		{"agent.stop_grace", a.StopGrace, a.StopGrace > 0 && a.StopGrace.D() < maxStopGrace, "above 0 and below 5m"},
-		{"agent.dead_after", a.DeadAfter, a.DeadAfter.D() >= smallestDead, "1m or more"},
+		{"agent.dead_after", a.DeadAfter, a.DeadAfter.D() >= smallestDead, "5s or more"},
 		{"agent.log_limit", a.LogLimit, a.LogLimit >= 64<<10, "65536 bytes or more"},
 		{"agent.cloudwatch", a.CloudWatch, slices.Contains([]string{CloudWatchFull, CloudWatchMetrics, CloudWatchOff}, a.CloudWatch), "full, metrics, off"},
 		{"host.runner", s.Host.Runner, s.Host.Runner == "" || filepath.IsAbs(s.Host.Runner), "empty or an absolute path"},
@@ -143,12 +145,14 @@ func (s *Settings) checkRest() []check {
 		{"host.uid_count", s.Host.UIDCount, s.Host.UIDCount >= 1, "1 or more"},
 		{"tags", len(s.Tags), len(s.Tags) <= maxTags-ownTags, "at most 41 tags"},
 	}
-	for k, v := range s.Tags {
+	for _, k := range slices.Sorted(maps.Keys(s.Tags)) {
+		v := s.Tags[k]
 		checks = append(checks,
 			check{"tags." + k, k, !strings.HasPrefix(k, "gitlab:") && !strings.HasPrefix(strings.ToLower(k), "aws:") && tagText.MatchString(k) && len(k) >= 1 && len([]rune(k)) <= 128, "a name of up to 128 letters, digits, blanks and _.:/=+-@ that begins neither with gitlab: nor with aws:"},
 			check{"tags." + k, v, tagText.MatchString(v) && len([]rune(v)) <= 256, "up to 256 letters, digits, blanks and _.:/=+-@"})
 	}
-	for k, v := range s.Images {
+	for _, k := range slices.Sorted(maps.Keys(s.Images)) {
+		v := s.Images[k]
 		checks = append(checks,
 			check{"images." + k, k, doublestar.ValidatePattern(k), "a name or a glob"},
 			check{"images." + k, v, v != "" && len(v) <= 255 && !strings.ContainsAny(v, " \t\n"), "an image reference of up to 255 characters"})
