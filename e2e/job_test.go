@@ -18,17 +18,17 @@ import (
 // job is what a test wants to run. What is empty is as GitLab has it for a job
 // that says nothing.
 type job struct {
-	project      string // group/demo
-	script       []string
-	after        []string
-	variables    []gitlab.Variable
-	artifacts    []gitlab.Artifact
-	caches       []gitlab.Cache
-	needs        *pair // downloads this job's archive
-	image        *gitlab.Image
-	timeout      time.Duration
-	timestamps   bool // let the runner put its timestamps in front of the lines
-	continueFrom func(*gitlab.Payload)
+	project    string // group/demo
+	script     []string
+	after      []string
+	variables  []gitlab.Variable
+	artifacts  []gitlab.Artifact
+	caches     []gitlab.Cache
+	needs      *pair // downloads this job's archive
+	image      *gitlab.Image
+	timeout    time.Duration
+	timestamps bool // let the runner put its timestamps in front of the lines
+	change     func(*gitlab.Payload)
 }
 
 // variable is a plain CI/CD variable.
@@ -81,8 +81,8 @@ func (j job) payload(s *stack, mark string, needs *gitlab.Job) gitlab.Payload {
 			p.Dependencies = append(p.Dependencies, dependency)
 		}
 	}
-	if j.continueFrom != nil {
-		j.continueFrom(&p)
+	if j.change != nil {
+		j.change(&p)
 	}
 	return p
 }
