@@ -39,7 +39,7 @@ func TestMaxRuntime(t *testing.T) {
 	t.Parallel()
 	got := shared.run(t, job{
 		script:    lines(started, "sleep 300"),
-		variables: []gitlab.Variable{variable("SAGEMAKER_MAX_RUNTIME", "5s")},
+		variables: []gitlab.Variable{variable("SAGEMAKER_MAX_RUNTIME", "5")},
 	})
 	assert.Equal(t, gitlab.StateFailed, got.State)
 	assert.Equal(t, "script_failure", got.FailureReason, "a build failure: a retry would end as this one did")
