@@ -29,23 +29,26 @@ type Variable struct {
 type Variables []Variable
 
 // WithRunner adds what the runner itself defines (CI_PROJECT_DIR,
-// RUNNER_TEMP_PROJECT_DIR, [[runners]].environment, ...) from a driver's
-// environment, below the job's own variables, so that references to them
-// expand as they do in the runner. The environment holds expanded values.
+// [[runners]].environment, ...) from a driver's environment, below the job's own
+// variables, and RUNNER_TEMP_PROJECT_DIR above them, so that references expand as
+// they do in the runner. The environment holds expanded values.
 func (v Variables) WithRunner(environ []string) Variables {
 	have := make(map[string]bool, len(v))
 	for _, variable := range v {
 		have[variable.Key] = true
 	}
-	var runner Variables
+	var runner, above Variables
 	for _, entry := range environ {
 		key, value, _ := strings.Cut(entry, "=")
 		key, ok := strings.CutPrefix(key, envPrefix)
-		if ok && !have[key] {
+		switch {
+		case ok && key == tempDirKey:
+			above = append(above, Variable{Key: key, Value: value, Raw: true})
+		case ok && !have[key]:
 			runner = append(runner, Variable{Key: key, Value: value, Raw: true})
 		}
 	}
-	return append(runner, v...)
+	return slices.Concat(runner, v, above)
 }
 
 // Lookup finds the variable that counts for key, not expanded.
