@@ -17,6 +17,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+
+	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/exchange"
 )
 
 // AgentChannel is the name of the input channel that brings the agent into the
@@ -54,9 +56,8 @@ func PublishAgent(ctx context.Context, store BinaryStore, bucket, prefix, file s
 		return "", fmt.Errorf("read the agent's binary: %w", err)
 	}
 	sum := h.Sum(nil)
-	folder := path.Join(prefix, "bin", hex.EncodeToString(sum))
-	key := path.Join(folder, AgentChannel)
-	uri := "s3://" + bucket + "/" + folder + "/"
+	key := exchange.BinaryKey(prefix, hex.EncodeToString(sum))
+	uri := "s3://" + bucket + "/" + path.Dir(key) + "/"
 
 	found, err := verifyAgent(ctx, store, bucket, key, sum)
 	switch {

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awssagemaker "github.com/aws/aws-sdk-go-v2/service/sagemaker"
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
+	"golang.org/x/sync/errgroup"
 )
 
 // TrainingAPI is what training jobs ask of SageMaker.
@@ -71,12 +72,16 @@ type Plan struct {
 
 // Exchange is where executor and container meet, one place per attempt.
 type Exchange interface {
-	// Open makes an attempt ready before its job is created: it records the
-	// name, and everything that the container will ask for is in place. If the
+	// Open records the name of an attempt before its job is created. If the
 	// number is used already the error is ErrTaken.
 	Open(ctx context.Context, a Attempt) error
 	// AgentArguments are the arguments of the agent for an attempt.
 	AgentArguments(a Attempt) []string
+	// Created is told of a job as soon as it exists, before anything is waited
+	// for.
+	Created(job Job) error
+	// Publish sends what the container will ask for, while its instance starts.
+	Publish(ctx context.Context, a Attempt) error
 	// Contacted tells whether the attempt's agent has shown up.
 	Contacted(ctx context.Context, a Attempt) (bool, error)
 	// Withdraw undoes Open for an attempt whose job surely does not exist.
@@ -222,8 +227,13 @@ func (l *launch) try(ctx context.Context, instanceType string) (*Job, error) {
 		}
 		job := &Job{Name: a.Name, ARN: arn, InstanceType: instanceType, Attempt: a.Number}
 		l.Report.Line("Created training job %s: %s", job.Name, describeResources(request))
-		err = l.await(ctx, job, a)
-		if err != nil {
+		if err := l.Exchange.Created(*job); err != nil {
+			return nil, err
+		}
+		group, gctx := errgroup.WithContext(ctx)
+		group.Go(func() error { return l.Exchange.Publish(gctx, a) })
+		group.Go(func() error { return l.await(gctx, job, a) })
+		if err := group.Wait(); err != nil {
 			return nil, err
 		}
 		return job, nil
