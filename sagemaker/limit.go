@@ -66,7 +66,7 @@ func (l *limiter) wait(ctx context.Context, operation string) error {
 	if d <= 0 {
 		return ctx.Err()
 	}
-	return sleep(ctx, d+rand.N(rate.Every/4)) //nolint:gosec // jitter
+	return sleep(ctx, d+rand.N(rate.Every/4))
 }
 
 // reserve takes the next free time (the generic cell rate algorithm).
@@ -83,7 +83,7 @@ func (l *limiter) reserve(operation string, rate Rate) (time.Time, error) {
 	next := now // when the bucket would be full again, less the burst
 	var b [8]byte
 	if _, err := f.ReadAt(b[:], 0); err == nil {
-		stored := time.Unix(0, int64(binary.BigEndian.Uint64(b[:]))) //nolint:gosec // written below
+		stored := time.Unix(0, int64(binary.BigEndian.Uint64(b[:])))
 		// A clock that was set back must not stop everybody for hours.
 		if stored.After(now) && stored.Before(now.Add(time.Hour)) {
 			next = stored
@@ -91,7 +91,7 @@ func (l *limiter) reserve(operation string, rate Rate) (time.Time, error) {
 	} else if !errors.Is(err, io.EOF) {
 		return time.Time{}, err
 	}
-	binary.BigEndian.PutUint64(b[:], uint64(next.Add(rate.Every).UnixNano())) //nolint:gosec // after 1970
+	binary.BigEndian.PutUint64(b[:], uint64(next.Add(rate.Every).UnixNano()))
 	if _, err := f.WriteAt(b[:], 0); err != nil {
 		return time.Time{}, err
 	}

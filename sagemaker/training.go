@@ -146,7 +146,7 @@ func (t *Training) Launch(ctx context.Context, p Plan) (*Job, error) {
 		if !said {
 			t.Report.Warn("%v; waiting up to %s for it, nothing is billed meanwhile", l.busy, p.QuotaWait)
 		}
-		if err := sleep(ctx, min(left, quotaPoll+mrand.N(quotaPoll))); err != nil { //nolint:gosec // jitter
+		if err := sleep(ctx, min(left, quotaPoll+mrand.N(quotaPoll))); err != nil {
 			return nil, l.abandon(ctx, err)
 		}
 		candidates = busy
