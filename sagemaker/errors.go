@@ -96,7 +96,14 @@ func isFinished(err error) bool {
 }
 
 func isRejected(err error) bool {
-	return apiCode(err) == "ValidationException" || isNotFound(err) || isDenied(err)
+	return apiCode(err) == "ValidationException" || isNotFound(err) || isDenied(err) || isIncomplete(err)
+}
+
+// isIncomplete: the SDK refuses a request without a required member unsent.
+func isIncomplete(err error) bool {
+	var params smithy.InvalidParamsError
+	var invalid *smithy.InvalidParamsError
+	return errors.As(err, &params) || errors.As(err, &invalid)
 }
 
 func isDenied(err error) bool { return strings.HasPrefix(apiCode(err), "AccessDenied") }
@@ -136,7 +143,7 @@ func (d *delivery) middleware(stack *middleware.Stack) error {
 
 func (d *delivery) record(err error) {
 	var unsent *unsentError
-	if err == nil || errors.As(err, &unsent) {
+	if err == nil || errors.As(err, &unsent) || isIncomplete(err) {
 		return
 	}
 	var re *smithyhttp.ResponseError
