@@ -19,6 +19,7 @@
 //	finish.ack             agent: it has read the finish step
 //	outputs.tar.zst        agent: the files that artifacts and caches need
 //	outputs.json           agent: what outputs.tar.zst holds, or why it does not exist
+//	collected              executor: the outputs are home
 //
 // Every key has one writer. S3 is strongly consistent, so a reader that finds a
 // document finds everything that its writer wrote before it.

@@ -147,8 +147,10 @@ type OutputsInfo struct {
 	// before it unpacks.
 	Patterns []Pattern `json:"patterns,omitempty"`
 	Warnings []string  `json:"warnings,omitempty"`
-	// Error is set if there are no outputs: one sentence.
+	// Error is set if there are no outputs: one sentence. Lost says that it is
+	// because the instance was taken away in between.
 	Error string `json:"error,omitempty"`
+	Lost  bool   `json:"lost,omitempty"`
 }
 
 // Beat is a sign of life. Only the change of its content counts: the clocks of

@@ -101,3 +101,6 @@ func (k Keys) Outputs() string { return k.key("outputs.tar.zst") }
 
 // OutputsInfo holds the OutputsInfo, written after Outputs.
 func (k Keys) OutputsInfo() string { return k.key("outputs.json") }
+
+// Collected exists once the outputs are home.
+func (k Keys) Collected() string { return k.key("collected") }

@@ -8,7 +8,9 @@ package remote
 import (
 	"context"
 	"errors"
-	"io"
+	"fmt"
+	"path"
+	"strings"
 	"time"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/exchange"
@@ -26,7 +28,7 @@ var (
 	//	cancel(fmt.Errorf("%w: %s", remote.ErrGone, failureReason))
 	ErrGone = errors.New("the training job has ended")
 	// ErrLost means that the files of a script that has ended are lost, as the
-	// instance was taken away before they were packed.
+	// instance was taken away before they were sent.
 	ErrLost = errors.New("the files of the script are lost")
 )
 
@@ -41,33 +43,121 @@ type Options struct {
 	// SilentAfter is how long the agent's beat may stand still before Run,
 	// Finish and Collect return ErrSilent. 0 means 5 minutes.
 	SilentAfter time.Duration
+	// ProjectPath and TmpPath are the directories as scripts see them, where
+	// that differs from what Publish and Collect are given: absolute links to
+	// below them are links within the project.
+	ProjectPath, TmpPath string
 	// UID and GID own what Collect writes; 0 leaves it to the process's own.
 	UID, GID int
 	// MaxBytes and MaxFiles limit what Collect unpacks; 0 means 1 TiB and 5 million.
 	MaxBytes int64
 	MaxFiles int
-	// Notice prints a line of ours into the job log, e.g. of a restart. nil drops it.
+	// Notice prints a line of ours into the job log, e.g. of a restart. nil
+	// drops it.
 	Notice func(format string, args ...any)
 }
 
-// Step is one script to run.
-type Step struct {
-	Stage  string
-	Script io.Reader // byte for byte what the runner generated
-	// FirstHostOnly keeps the script from the hosts other than algo-1: for after_script.
-	FirstHostOnly bool
+const (
+	defaultStopGrace   = 30 * time.Second
+	defaultSilentAfter = 5 * time.Minute
+)
+
+// Remote is one attempt of a job, seen from the executor.
+type Remote struct {
+	store exchange.Store
+	keys  exchange.Keys
+	opts  Options
+	agent liveness
 }
 
-// Summary says what came home.
-type Summary struct {
-	Files    int
-	Bytes    int64
-	Deleted  int      // files of the host that were gone in the container
-	Warnings []string // of patterns that match nothing they may match
+// New makes the Remote of one attempt.
+func New(store exchange.Store, keys exchange.Keys, opts Options) *Remote {
+	if opts.StopGrace == 0 {
+		opts.StopGrace = defaultStopGrace
+	}
+	if opts.SilentAfter == 0 {
+		opts.SilentAfter = defaultSilentAfter
+	}
+	if opts.Notice == nil {
+		opts.Notice = func(string, ...any) {}
+	}
+	return &Remote{store: store, keys: keys, opts: opts, agent: liveness{changed: time.Now()}}
 }
 
 // WriteIntent announces the resource that is about to be created. The error
-// wraps exchange.ErrExists if another process has taken this attempt number.
+// wraps exchange.ErrExists if another process has taken this attempt.
 func (r *Remote) WriteIntent(ctx context.Context, intent exchange.Intent) error {
 	return exchange.PutJSONIfAbsent(ctx, r.store, r.keys.Intent(), intent)
+}
+
+// Attempt is an Intent and where it was found.
+type Attempt struct {
+	Keys   exchange.Keys
+	Intent exchange.Intent
+}
+
+// Intents finds the attempts of a job, the first one first. prefix is
+// exchange.AttemptsPrefix's.
+func Intents(ctx context.Context, store exchange.Store, prefix string) ([]Attempt, error) {
+	var attempts []Attempt
+	for o, err := range store.List(ctx, prefix) {
+		if err != nil {
+			return nil, fmt.Errorf("find the attempts of the job: %w", err)
+		}
+		dir, file := path.Split(o.Key)
+		if file != "intent.json" || strings.Contains(strings.TrimPrefix(dir, prefix), "/../") {
+			continue
+		}
+		keys := exchange.Keys{Prefix: dir}
+		if o.Key != keys.Intent() || strings.Count(strings.TrimPrefix(dir, prefix), "/") != 1 {
+			continue
+		}
+		intent, err := exchange.GetJSON[exchange.Intent](ctx, store, o.Key)
+		if errors.Is(err, exchange.ErrNotFound) {
+			continue // deleted meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		attempts = append(attempts, Attempt{Keys: keys, Intent: intent})
+	}
+	return attempts, nil
+}
+
+// Delete removes the attempt from the exchange, its intent last, so that what
+// was interrupted is found again. A log that the job log does not show in full
+// stays, until the bucket's life cycle ends it.
+func (r *Remote) Delete(ctx context.Context) error {
+	keepLog, err := r.exists(ctx, r.keys.LogKept())
+	if err != nil {
+		return err
+	}
+	var keys []string
+	for o, err := range r.store.List(ctx, r.keys.All()) {
+		if err != nil {
+			return fmt.Errorf("delete the exchange: %w", err)
+		}
+		if o.Key == r.keys.Intent() || (keepLog && strings.HasPrefix(o.Key, r.keys.Logs())) {
+			continue
+		}
+		keys = append(keys, o.Key)
+	}
+	if err := r.store.Delete(ctx, keys...); err != nil {
+		return fmt.Errorf("delete the exchange: %w", err)
+	}
+	if err := r.store.Delete(ctx, r.keys.Intent()); err != nil {
+		return fmt.Errorf("delete the exchange: %w", err)
+	}
+	return nil
+}
+
+func (r *Remote) exists(ctx context.Context, key string) (bool, error) {
+	body, err := r.store.Get(ctx, key)
+	if errors.Is(err, exchange.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, body.Close()
 }

@@ -1,0 +1,250 @@
+package archive
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"golang.org/x/sys/unix"
+)
+
+// ErrRefused means that an archive holds what no honest peer sends.
+var ErrRefused = errors.New("refused")
+
+// Target is where a tree is unpacked to.
+type Target struct {
+	Root *os.Root
+	// Path is the absolute path at which scripts see the tree, as Tree.Path.
+	Path string
+}
+
+// Options of Unpack.
+type Options struct {
+	// Targets by the name of their tree; an entry of any other tree is refused.
+	Targets map[string]Target
+	// MaxBytes and MaxFiles limit what is written; 0 means 1 TiB and 5 million.
+	MaxBytes int64
+	MaxFiles int
+	// UID and GID own what is written; 0 leaves it to the process's own.
+	UID, GID int
+	// Seen, if set, is told of every entry that was unpacked.
+	Seen func(tree, name string)
+}
+
+const (
+	defaultMaxBytes = 1 << 40
+	defaultMaxFiles = 5_000_000
+)
+
+// Unpack writes what the archive r holds. A file, link or directory that is in
+// the way of another kind of thing is removed. Setuid, setgid and sticky bits
+// are dropped. An error that wraps ErrRefused names the entry.
+func Unpack(ctx context.Context, r io.Reader, opts Options) (Stats, error) {
+	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
+		zstd.WithDecoderMaxWindow(2*windowSize))
+	if err != nil {
+		return Stats{}, fmt.Errorf("unpack: %w", err)
+	}
+	defer z.Close()
+	return unpackTar(ctx, z, opts)
+}
+
+func unpackTar(ctx context.Context, r io.Reader, opts Options) (Stats, error) {
+	if opts.MaxBytes == 0 {
+		opts.MaxBytes = defaultMaxBytes
+	}
+	if opts.MaxFiles == 0 {
+		opts.MaxFiles = defaultMaxFiles
+	}
+	u := unpacker{opts: opts, real: map[string]bool{}, buf: make([]byte, blockSize)}
+	t := tar.NewReader(r)
+	for {
+		if ctx.Err() != nil {
+			return u.stats, fmt.Errorf("unpack: %w", context.Cause(ctx))
+		}
+		h, err := t.Next()
+		if err == io.EOF {
+			return u.stats, u.finish()
+		}
+		if err != nil {
+			return u.stats, fmt.Errorf("unpack: %w", err)
+		}
+		if err := u.entry(h, t); err != nil {
+			return u.stats, fmt.Errorf("unpack %q: %w", h.Name, err)
+		}
+	}
+}
+
+type unpacker struct {
+	opts  Options
+	stats Stats
+	real  map[string]bool // tree/dir that were seen to be directories, not links
+	dirs  []dir           // whose mode and time are set at the end
+	buf   []byte
+}
+
+type dir struct {
+	target Target
+	name   string
+	mode   fs.FileMode
+	time   time.Time
+}
+
+func refuse(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrRefused, fmt.Sprintf(format, args...))
+}
+
+func (u *unpacker) entry(h *tar.Header, body io.Reader) error {
+	if u.stats.Files++; u.stats.Files > u.opts.MaxFiles {
+		return refuse("more than %d files", u.opts.MaxFiles)
+	}
+	if h.Size < 0 || h.Size > u.opts.MaxBytes-u.stats.Bytes {
+		return refuse("more than %d bytes", u.opts.MaxBytes)
+	}
+	u.stats.Bytes += h.Size
+	tree, name, _ := strings.Cut(strings.TrimSuffix(h.Name, "/"), "/")
+	target, ok := u.opts.Targets[tree]
+	if !ok {
+		return refuse("it belongs to none of the directories expected")
+	}
+	if !clean(name) {
+		return refuse("its name leaves the project or is not in its simplest form")
+	}
+	if err := u.parents(tree, target, path.Dir(name)); err != nil {
+		return err
+	}
+	if u.opts.Seen != nil {
+		u.opts.Seen(tree, name)
+	}
+	mode := fs.FileMode(h.Mode) & fs.ModePerm
+	switch h.Typeflag {
+	case tar.TypeDir:
+		if err := u.directory(tree, target, name, 0o700); err != nil {
+			return err
+		}
+		u.dirs = append(u.dirs, dir{target, name, mode, h.ModTime})
+		return nil
+	case tar.TypeReg:
+		return u.file(tree, target, name, mode, h, body)
+	case tar.TypeSymlink:
+		if !linkStays(target.Path, name, h.Linkname) {
+			return refuse("it is a link to %q, outside of the project", h.Linkname)
+		}
+		if err := u.clear(tree, target, name); err != nil {
+			return err
+		}
+		if err := target.Root.Symlink(h.Linkname, name); err != nil {
+			return err
+		}
+		return u.own(target, name)
+	default:
+		return refuse("it is neither a file nor a directory nor a link (type %q)", h.Typeflag)
+	}
+}
+
+// clean says whether name is relative, has no "." or ".." and no empty element.
+func clean(name string) bool {
+	return name != "" && name != "." && !strings.ContainsRune(name, 0) && path.Clean("/"+name) == "/"+name
+}
+
+// parents makes the directories above an entry, and sees that none is a link:
+// else an entry could be written to where the link points.
+func (u *unpacker) parents(tree string, target Target, name string) error {
+	if name == "." || u.real[tree+"/"+name] {
+		return nil
+	}
+	if err := u.parents(tree, target, path.Dir(name)); err != nil {
+		return err
+	}
+	return u.directory(tree, target, name, 0o777)
+}
+
+func (u *unpacker) directory(tree string, target Target, name string, mode fs.FileMode) error {
+	info, err := target.Root.Lstat(name)
+	switch {
+	case err == nil && info.IsDir():
+		if info.Mode().Perm()&0o700 != 0o700 {
+			if err := target.Root.Chmod(name, info.Mode().Perm()|0o700); err != nil {
+				return err
+			}
+		}
+	case err == nil || errors.Is(err, fs.ErrNotExist):
+		if err == nil {
+			if err := target.Root.Remove(name); err != nil {
+				return err
+			}
+		}
+		if err := target.Root.Mkdir(name, mode); err != nil {
+			return err
+		}
+		if err := u.own(target, name); err != nil {
+			return err
+		}
+	default:
+		return err
+	}
+	u.real[tree+"/"+name] = true
+	return nil
+}
+
+// clear removes what is in the way of a file or link.
+func (u *unpacker) clear(tree string, target Target, name string) error {
+	if u.real[tree+"/"+name] {
+		clear(u.real) // a directory goes, with everything below it
+		u.dirs = slices.DeleteFunc(u.dirs, func(d dir) bool {
+			return d.target.Root == target.Root && (d.name == name || strings.HasPrefix(d.name, name+"/"))
+		})
+	}
+	return target.Root.RemoveAll(name)
+}
+
+func (u *unpacker) file(tree string, target Target, name string, mode fs.FileMode, h *tar.Header, body io.Reader) error {
+	if err := u.clear(tree, target, name); err != nil {
+		return err
+	}
+	f, err := target.Root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	err = writeSparse(f, body, h.Size, u.buf)
+	if err == nil && (u.opts.UID != 0 || u.opts.GID != 0) {
+		err = f.Chown(u.opts.UID, u.opts.GID)
+	}
+	if err == nil {
+		err = f.Chmod(mode)
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fullDisk(err)
+	}
+	return target.Root.Chtimes(name, h.ModTime, h.ModTime)
+}
+
+func (u *unpacker) own(target Target, name string) error {
+	if u.opts.UID == 0 && u.opts.GID == 0 {
+		return nil
+	}
+	return target.Root.Lchown(name, u.opts.UID, u.opts.GID)
+}
+
+// finish sets what would have been in the way of writing: the modes of
+// directories, the innermost first.
+func (u *unpacker) finish() error {
+	for _, d := range slices.Backward(u.dirs) {
+		if err := d.target.Root.Chmod(d.name, d.mode); err != nil {
+			return fmt.Errorf("unpack %q: %w", d.name, err)
+		}
+		if err := d.target.Root.Chtimes(d.name, d.time, d.time); err != nil {
+			return fmt.Errorf("unpack %q: %w", d.name, err)
+		}
+	}
+	return nil
+}

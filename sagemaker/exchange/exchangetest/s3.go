@@ -1,0 +1,74 @@
+// Package exchangetest holds what the tests of the exchange share: a real S3
+// server that can be made to fail, and the conformance suite of a Store.
+package exchangetest
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/rclone/gofakes3"
+	"github.com/rclone/gofakes3/s3mem"
+	"github.com/stretchr/testify/require"
+
+	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/exchange"
+)
+
+// Bucket exists on a Server.
+const Bucket = "exchange"
+
+// Server is an S3 server in memory.
+type Server struct {
+	URL string
+	// Requests counts them all.
+	Requests atomic.Int64
+	handler  http.Handler
+	fault    atomic.Pointer[func(*http.Request) bool]
+}
+
+// NewServer starts a server that ends with the test.
+func NewServer(t testing.TB) *Server {
+	t.Helper()
+	backend := s3mem.New()
+	require.NoError(t, backend.CreateBucket(t.Context(), Bucket))
+	s := &Server{handler: gofakes3.New(backend, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	s.URL = server.URL
+	return s
+}
+
+// Fail makes the server answer 503 to requests for which fault is true; nil
+// mends it.
+func (s *Server) Fail(fault func(*http.Request) bool) {
+	if fault == nil {
+		s.fault.Store(nil)
+		return
+	}
+	s.fault.Store(&fault)
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	s.Requests.Add(1)
+	if f := s.fault.Load(); f != nil && (*f)(r) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		return
+	}
+	s.handler.ServeHTTP(w, r)
+}
+
+// Client makes a client of the server.
+func (s *Server) Client() *s3.Client {
+	return s3.New(s3.Options{
+		BaseEndpoint: aws.String(s.URL), Region: "us-east-1", UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
+	})
+}
+
+// Store makes a Store of the server's bucket.
+func (s *Server) Store() *exchange.S3Store { return exchange.NewS3Store(s.Client(), Bucket) }
+

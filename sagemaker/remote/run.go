@@ -1,0 +1,236 @@
+package remote
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/exchange"
+)
+
+const (
+	// Looks for output and result: often after something was found.
+	pollFirst = 60 * time.Millisecond
+	pollLast  = 250 * time.Millisecond
+	// pollQuiet is how often after a minute without any.
+	pollQuiet  = 500 * time.Millisecond
+	quietAfter = time.Minute
+
+	// pollHosts is how often the results of the other hosts are looked for.
+	pollHosts = 2 * time.Second
+
+	// stopMargin is what a stopped script's output and result may take to arrive.
+	stopMargin = 30 * time.Second
+)
+
+// Step is one script to run.
+type Step struct {
+	Stage  string
+	Script io.Reader // byte for byte what the runner generated
+	// FirstHostOnly keeps the script from the hosts other than algo-1: for
+	// after_script.
+	FirstHostOnly bool
+	// Hosts is the number of instances; 0 means 1. The step ends when the script
+	// has on every host, and is stopped when it fails on any.
+	Hosts int
+}
+
+// Run runs a script and relays its output to out, byte for byte, until its last
+// chunk. When ctx is cancelled, the script is stopped and the rest of its output
+// relayed; the result is returned, if there is one, together with ctx's cause.
+// An agent that never came is not waited for then.
+//
+// A result with an Error is of a script that could not be run.
+func (r *Remote) Run(ctx context.Context, step Step, out io.Writer) (exchange.Result, error) {
+	if ctx.Err() != nil {
+		return exchange.Result{}, context.Cause(ctx)
+	}
+	n, err := r.publishStep(ctx, step)
+	if err != nil {
+		return exchange.Result{}, err
+	}
+	// What is left to do after a cancel needs a context of its own.
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	go r.listen(work)
+	run := &running{Remote: r, step: n, hosts: newHosts(step), relay: relay{Remote: r, step: n, out: out}}
+	return run.wait(ctx, work)
+}
+
+// publishStep sends a script and the step that names it.
+func (r *Remote) publishStep(ctx context.Context, step Step) (int, error) {
+	script, err := io.ReadAll(step.Script)
+	if err != nil {
+		return 0, fmt.Errorf("read the script: %w", err)
+	}
+	last, _, err := r.lastStep(ctx)
+	if err != nil {
+		return 0, err
+	}
+	n := last + 1
+	key := r.keys.Script(n, step.Stage)
+	if err := r.store.Put(ctx, key, bytes.NewReader(script)); err != nil {
+		return 0, fmt.Errorf("send the script: %w", err)
+	}
+	sum := sha256.Sum256(script)
+	err = exchange.PutJSONIfAbsent(ctx, r.store, r.keys.Step(n), exchange.Step{
+		Kind: exchange.StepScript, Stage: step.Stage, Script: key, SHA256: hex.EncodeToString(sum[:]),
+		FirstHostOnly: step.FirstHostOnly,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("send the script: %w", err)
+	}
+	return n, nil
+}
+
+// lastStep finds the last step that was published; number 0 if there is none.
+func (r *Remote) lastStep(ctx context.Context) (int, exchange.Step, error) {
+	last := 0
+	for o, err := range r.store.List(ctx, r.keys.Steps()) {
+		if err != nil {
+			return 0, exchange.Step{}, fmt.Errorf("find the last step: %w", err)
+		}
+		number, ok := strings.CutSuffix(path.Base(o.Key), ".json")
+		if n, err := strconv.Atoi(number); ok && err == nil {
+			last = max(last, n)
+		}
+	}
+	if last == 0 {
+		return 0, exchange.Step{}, nil
+	}
+	step, err := exchange.GetJSON[exchange.Step](ctx, r.store, r.keys.Step(last))
+	return last, step, err
+}
+
+// running is a step in progress.
+type running struct {
+	*Remote
+	step  int
+	relay relay
+	hosts hosts
+
+	cancelled bool
+	deadline  time.Time // after a cancel
+}
+
+func (r *running) wait(ctx, work context.Context) (exchange.Result, error) {
+	for wait, last := pollFirst, time.Now(); ; {
+		if ctx.Err() != nil {
+			if errors.Is(context.Cause(ctx), ErrGone) {
+				return r.gone(work, context.Cause(ctx))
+			}
+			if !r.Contacted() {
+				// Whoever comes now finds the cancel.
+				return exchange.Result{}, errors.Join(context.Cause(ctx), r.cancel(work))
+			}
+			if err := r.cancel(work); err != nil {
+				return exchange.Result{}, errors.Join(context.Cause(ctx), err)
+			}
+		}
+		progress, result, err := r.look(work)
+		if err != nil {
+			return exchange.Result{}, err
+		}
+		if result != nil {
+			return *result, context.Cause(ctx)
+		}
+		if r.cancelled && time.Now().After(r.deadline) {
+			return exchange.Result{}, errors.Join(context.Cause(ctx), fmt.Errorf("the script did not stop within %s", r.opts.StopGrace+stopMargin))
+		}
+		if progress {
+			wait, last = pollFirst, time.Now()
+			continue
+		}
+		if err := r.silent(); err != nil {
+			return exchange.Result{}, err
+		}
+		if r.cancelled {
+			_ = sleep(work, wait)
+		} else {
+			_ = sleep(ctx, wait)
+		}
+		if wait = min(wait*5/4, pollLast); time.Since(last) > quietAfter {
+			wait = pollQuiet
+		}
+	}
+}
+
+// look relays the next piece of output, or finds the result.
+func (r *running) look(ctx context.Context) (progress bool, result *exchange.Result, err error) {
+	if !r.Contacted() {
+		return false, nil, nil
+	}
+	if err := r.relay.follow(ctx, r.agent.incarnation()); err != nil {
+		return false, nil, err
+	}
+	progress, err = r.relay.next(ctx)
+	if progress || err != nil {
+		return progress, nil, err
+	}
+	failed, err := r.hosts.look(ctx, r.Remote, r.step)
+	if err != nil {
+		return false, nil, err
+	}
+	if failed {
+		if err := r.cancel(ctx); err != nil {
+			return false, nil, err
+		}
+	}
+	first, err := exchange.GetJSON[exchange.Result](ctx, r.store, r.keys.Result(r.step, exchange.FirstHost))
+	if errors.Is(err, exchange.ErrNotFound) {
+		return false, nil, nil
+	}
+	if err != nil {
+		return false, nil, err
+	}
+	if err := r.relay.finish(ctx, first); err != nil {
+		return false, nil, err
+	}
+	if first.ExitCode == 0 && first.Error == "" && !r.hosts.done() {
+		return false, nil, nil // the others are still at it
+	}
+	if f := r.hosts.firstFailure(); f != nil && (first.Cancelled || (first.ExitCode == 0 && first.Error == "")) {
+		return true, f, nil
+	}
+	return true, &first, nil
+}
+
+// cancel asks the agents to stop the script, once.
+func (r *running) cancel(ctx context.Context) error {
+	if r.cancelled {
+		return nil
+	}
+	if err := r.store.PutBytes(ctx, r.keys.Cancel(r.step), []byte("cancel")); err != nil {
+		return fmt.Errorf("stop the script: %w", err)
+	}
+	r.cancelled, r.deadline = true, time.Now().Add(r.opts.StopGrace+stopMargin)
+	return nil
+}
+
+// gone relays what there is of a job that has ended. A result counts even so.
+func (r *running) gone(ctx context.Context, cause error) (exchange.Result, error) {
+	// The agent may have come and gone between two looks.
+	if b, err := exchange.GetJSON[exchange.Beat](ctx, r.store, r.keys.AgentBeat(exchange.FirstHost)); err == nil {
+		r.agent.heard(b)
+	}
+	for {
+		progress, result, err := r.look(ctx)
+		if err != nil {
+			return exchange.Result{}, errors.Join(cause, err)
+		}
+		if result != nil {
+			return *result, cause
+		}
+		if !progress {
+			return exchange.Result{}, errors.Join(cause, r.relay.tail(ctx))
+		}
+	}
+}
