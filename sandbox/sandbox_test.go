@@ -175,7 +175,7 @@ func TestWhatIsSeen(t *testing.T) {
 
 func TestSignalGroup(t *testing.T) {
 	t.Parallel()
-	s := system(t, "bash", "-c", `trap 'exit 5' TERM; echo ready; sleep 1000`)
+	s := system(t, "bash", "-c", `trap 'exit 5' TERM; bash -c 'echo ready; exec sleep 1000'; :`)
 	s.SignalGroup = true
 	cmd, err := Command(t.Context(), s)
 	require.NoError(t, err)
