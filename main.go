@@ -12,9 +12,13 @@ import (
 	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"gitlab.com/sagemaker-executor/sagemaker-executor/sandbox"
 )
 
 func main() {
+	// In a process that is the beginning of a sandbox, Init does not return.
+	sandbox.Init()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
@@ -33,12 +37,17 @@ func report(w io.Writer, err error) {
 	fmt.Fprintln(w, "sagemaker-executor:", err)
 }
 
+func commands() []*cli.Command {
+	return []*cli.Command{localCommand()}
+}
+
 func newApp() *cli.App {
 	return &cli.App{
 		Name:            "sagemaker-executor",
 		Usage:           "run GitLab CI jobs inside AWS SageMaker",
 		Version:         version(),
 		HideHelpCommand: true,
+		Commands:        commands(),
 		// main alone ends the process and prints what went wrong.
 		ExitErrHandler: func(*cli.Context, error) {},
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {

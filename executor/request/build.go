@@ -349,14 +349,10 @@ func (b *builder) replaceAll(globs []string) []string {
 	return all
 }
 
-// checkInstanceType says what is allowed if a type is none. What the policy
-// does not allow anyway is left to judge.
+// checkInstanceType says what is allowed if a type is none.
 func (b *builder) checkInstanceType(name string) error {
 	known := types.TrainingInstanceType("").Values()
-	switch {
-	case slices.Contains(known, types.TrainingInstanceType(name)), slices.Contains(b.set.Policy.InstanceTypes, name):
-		return nil
-	case name != "" && !settings.Match(b.set.Policy.InstanceTypes, name):
+	if slices.Contains(known, types.TrainingInstanceType(name)) || slices.Contains(b.set.Policy.InstanceTypes, name) {
 		return nil
 	}
 	all := make([]string, len(known))

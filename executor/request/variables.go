@@ -117,10 +117,7 @@ func (b *builder) variables() error {
 		}
 		variable, _ := b.job.Variables.Lookup(key)
 		v := value{name: key, rest: rest, text: b.job.Variables.Value(key), file: variable.File}
-		switch {
-		case v.file:
-			v.text = strings.TrimRight(v.text, "\r\n")
-		case name != "SAGEMAKER_HP_<NAME>" && name != "SAGEMAKER_METRIC_<NAME>": // blanks may matter there
+		if !v.file {
 			v.text = strings.TrimSpace(v.text)
 		}
 		if v.text != "" {
