@@ -98,6 +98,14 @@ func credentialOf(r *http.Request) credential {
 	case n == 4: // SigV4A: key/date/service/aws4_request
 		return credential{parts[0], "*", parts[2]}
 	}
+	// Signature version 2, which boto3 presigns with.
+	if key := r.URL.Query().Get("AWSAccessKeyId"); key != "" {
+		return credential{accessKey: key, service: "s3"}
+	}
+	if rest, ok := strings.CutPrefix(header, "AWS "); ok {
+		key, _, _ := strings.Cut(rest, ":")
+		return credential{accessKey: key, service: "s3"}
+	}
 	return credential{}
 }
 
@@ -126,8 +134,10 @@ func (s *Server) session(r *http.Request) (sts.Session, bool) {
 func (s *Server) localRoutes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/_local/requests", &s.requests)
-	mux.HandleFunc("GET "+credentialsPath+"{token}", func(w http.ResponseWriter, r *http.Request) {
-		s.sts.ServeContainer(w, r.PathValue("token"))
-	})
+	mux.HandleFunc("GET "+credentialsPath+"{token}", s.serveCredentials)
 	return mux
+}
+
+func (s *Server) serveCredentials(w http.ResponseWriter, r *http.Request) {
+	s.sts.ServeContainer(w, r.PathValue("token"))
 }

@@ -6,11 +6,14 @@ package aws
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,6 +36,11 @@ type Options struct {
 	StartDelay  time.Duration // how long a job waits for its instances
 	UploadDelay time.Duration // added to a job's upload of its model
 
+	// TLS serves HTTPS, with a certificate of an authority of our own
+	// (DATA/ca.pem) unless TLSCert and TLSKey name PEM files.
+	TLS             bool
+	TLSCert, TLSKey string
+
 	// Runtime runs the jobs' containers; without one there is no SageMaker.
 	Runtime container.Runtime
 
@@ -54,6 +62,9 @@ func (o *Options) defaults() {
 // Server is a running local AWS.
 type Server struct {
 	URL string // "http://127.0.0.1:4566"
+	// CABundle is the PEM file of the authority that clients have to trust, ""
+	// without TLS or with a certificate of the caller's.
+	CABundle string
 
 	opts     Options
 	http     *http.Server
@@ -78,8 +89,8 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 		return nil, fmt.Errorf("listen on %q: %w", opts.Listen, err)
 	}
 	s := &Server{opts: opts, URL: "http://" + listener.Addr().String()}
-	s.http = &http.Server{Handler: s, ReadHeaderTimeout: time.Minute}
-	if err := s.addServices(); err != nil {
+	s.http = &http.Server{Handler: s, ReadHeaderTimeout: time.Minute, ErrorLog: quiet(opts.Log)}
+	if err := s.addServices(ctx, &listener); err != nil {
 		return nil, errors.Join(err, listener.Close(), s.closeServices())
 	}
 	s.local = s.localRoutes()
@@ -87,10 +98,50 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 	return s, nil
 }
 
+// quiet takes what net/http says of broken connections, which are usual here.
+func quiet(l logrus.FieldLogger) *log.Logger {
+	return log.New(logWriter{l}, "", 0)
+}
+
+type logWriter struct{ logrus.FieldLogger }
+
+func (w logWriter) Write(b []byte) (int, error) {
+	w.Debug(strings.TrimSpace(string(b)))
+	return len(b), nil
+}
+
+// secure makes listener speak TLS. Containers' credentials stay on plain HTTP,
+// on a loopback port of their own: botocore reads them without looking at
+// AWS_CA_BUNDLE.
+func (s *Server) secure(ctx context.Context, listener *net.Listener) (credentials string, err error) {
+	if !s.opts.TLS {
+		return s.URL, nil
+	}
+	cert, err := s.certificate()
+	if err != nil {
+		return "", err
+	}
+	*listener = tls.NewListener(*listener, &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: []string{"http/1.1"}})
+	s.URL = "https" + strings.TrimPrefix(s.URL, "http")
+	plain, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("listen for containers' credentials: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+credentialsPath+"{token}", s.serveCredentials)
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: time.Minute, ErrorLog: s.http.ErrorLog}
+	s.closers = append(s.closers, server.Close)
+	go func() { _ = server.Serve(plain) }()
+	return "http://" + plain.Addr().String(), nil
+}
+
 // addServices makes the services.
-func (s *Server) addServices() error {
+func (s *Server) addServices(ctx context.Context, listener *net.Listener) error {
+	credentials, err := s.secure(ctx, listener)
+	if err != nil {
+		return err
+	}
 	o := s.opts
-	var err error
 	if s.objects, err = s3.New(s3.Options{Dir: filepath.Join(o.Data, "s3"), Region: o.Region, Account: o.Account}); err != nil {
 		return err
 	}
@@ -107,9 +158,10 @@ func (s *Server) addServices() error {
 		Data: filepath.Join(o.Data, "sagemaker"), Region: o.Region, Account: o.Account,
 		Objects:     func(string) sagemaker.Objects { return objects{s3: s.objects} },
 		Logs:        logSink{s.logs},
-		Credentials: containerCredentials{s.sessions, s.URL},
+		Credentials: containerCredentials{s.sessions, credentials},
 		Runtime:     o.Runtime,
 		EndpointURL: func() string { return s.URL },
+		CABundle:    s.CABundle,
 		StartDelay:  o.StartDelay,
 		UploadDelay: o.UploadDelay,
 		Log:         o.Log,

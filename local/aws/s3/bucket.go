@@ -50,7 +50,10 @@ var documents = map[string]struct{ root, fallback string }{
 // fallback: encryption and public access block go with an error afterwards.
 const removed = "-"
 
-var errAccessDenied = gofakes3.ErrorMessage("AccessDenied", "Access Denied")
+var (
+	errAccessDenied = gofakes3.ErrorMessage("AccessDenied", "Access Denied")
+	errExpired      = gofakes3.ErrorMessage("AccessDenied", "Request has expired")
+)
 
 // statuses of the codes that gofakes3 does not know.
 var statuses = map[gofakes3.ErrorCode]int{
@@ -88,6 +91,7 @@ func WriteError(w http.ResponseWriter, r *http.Request, status int, code, messag
 		Message  string
 		Resource string
 	}
+	refuseBody(w, r)
 	if r.Method == http.MethodHead {
 		w.WriteHeader(status)
 		return
@@ -114,6 +118,15 @@ func objectURL(bucket, key, query string) *url.URL {
 // be checked: any access key is accepted, so nobody knows the secret.
 func checkExpiry(r *http.Request, now time.Time) error {
 	q := r.URL.Query()
+	if q.Has("AWSAccessKeyId") && q.Has("Expires") { // signature version 2, boto3's default
+		end, err := strconv.ParseInt(q.Get("Expires"), 10, 64)
+		if err != nil {
+			return gofakes3.ErrorMessage("AccessDenied", "Invalid date (should be seconds since epoch): "+q.Get("Expires"))
+		}
+		if now.Unix() > end {
+			return errExpired
+		}
+	}
 	if !q.Has("X-Amz-Signature") {
 		return nil
 	}
@@ -123,7 +136,7 @@ func checkExpiry(r *http.Request, now time.Time) error {
 		return gofakes3.ErrorMessage("AccessDenied", "Query-string authentication requires X-Amz-Date and X-Amz-Expires between 1 and 604800 seconds")
 	}
 	if now.After(signed.Add(time.Duration(seconds) * time.Second)) {
-		return gofakes3.ErrorMessage("AccessDenied", "Request has expired")
+		return errExpired
 	}
 	return nil
 }
@@ -156,6 +169,8 @@ func (s *Service) serveBucket(w *response, r *http.Request, bucket, key string) 
 		return s.location(w, r, bucket)
 	case r.Method == http.MethodGet && q.Has("uploads"):
 		return s.listUploads(w, r, bucket)
+	case r.Method == http.MethodGet && isListing(q):
+		return s.listObjects(w, r, bucket)
 	}
 	return false
 }

@@ -37,6 +37,7 @@ func callOf(ctx context.Context) *call {
 // response is a response of gofakes3 on its way out.
 type response struct {
 	http.ResponseWriter
+	request *http.Request
 	call    *call
 	started bool
 }
@@ -47,7 +48,10 @@ func (w *response) WriteHeader(status int) {
 		if etag := w.Header().Get("ETag"); etag != "" {
 			w.Header().Set("ETag", shortETag(etag))
 		}
-		if status < 300 {
+		if status >= http.StatusMultipleChoices {
+			refuseBody(w, w.request)
+		}
+		if status < http.StatusMultipleChoices {
 			for name, values := range w.call.extra {
 				w.Header()[name] = values
 			}
@@ -74,3 +78,12 @@ func (w *response) ReadFrom(r io.Reader) (int64, error) {
 }
 
 func (w *response) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// refuseBody closes the connection after an answer that the client gets instead
+// of "100 Continue". botocore would take the next answer on that connection for
+// a final one too, and wait for ever.
+func refuseBody(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Expect") != "" {
+		w.Header().Set("Connection", "close")
+	}
+}

@@ -174,12 +174,12 @@ func (b *bucket) assemble(ctx context.Context, d *draft, m *metadata, id gofakes
 	}
 	sums := md5.New()
 	checksum := newPartsChecksum(u)
-	last := 0
 	for i, part := range input.Parts {
-		if part.PartNumber <= last {
+		if i > 0 && part.PartNumber <= input.Parts[i-1].PartNumber {
 			return gofakes3.ErrorMessage(gofakes3.ErrInvalidPartOrder, "The list of parts was not in ascending order. Parts must be ordered by part number.")
 		}
-		last = part.PartNumber
+	}
+	for i, part := range input.Parts {
 		o, err := openObject(filepath.Join(b.uploadDir(id), partName(part.PartNumber)))
 		if errors.Is(err, fs.ErrNotExist) || err == nil && strings.Trim(part.ETag, `"`) != o.ETag {
 			if err == nil {

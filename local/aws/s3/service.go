@@ -87,7 +87,10 @@ func hostBucket(host string) string {
 // ServeHTTP answers one request. Whoever calls it has checked credentials.
 func (s *Service) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	c := &call{extra: http.Header{}}
-	w := &response{ResponseWriter: rw, call: c}
+	w := &response{ResponseWriter: rw, request: r, call: c}
+	if r.Header.Get("Expect") != "" && r.ContentLength == 0 {
+		rw.WriteHeader(http.StatusContinue) // net/http sends it when a body is read; here is none
+	}
 	r = r.WithContext(withCall(r.Context(), c))
 	bucket, key := Address(r)
 	if hostBucket(r.Host) != "" {
