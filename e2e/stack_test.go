@@ -330,3 +330,9 @@ func (s *stack) post(t *testing.T, path, body string) {
 	require.NoError(t, err)
 	require.Less(t, response.StatusCode, 300, "%s: %s", path, answer)
 }
+
+func (s *stack) stopTrainingJob(t *testing.T, name string) {
+	t.Helper()
+	_, err := s.sagemaker.StopTrainingJob(t.Context(), &sagemaker.StopTrainingJobInput{TrainingJobName: &name})
+	require.NoError(t, err)
+}
