@@ -62,6 +62,8 @@ type Job struct {
 
 	Variables    Variables
 	MaskPrefixes []string // prefixes of tokens to mask, as GitLab's server lists them
+
+	secrets map[string]bool // names of secrets:, and whether each is a file
 }
 
 // Image is image: or one of services:.
@@ -137,7 +139,10 @@ type response struct {
 	Artifacts []Artifact      `json:"artifacts"`
 	Cache     []Cache         `json:"cache"`
 	Run       json.RawMessage `json:"run"`
-	Features  struct {
+	Secrets   map[string]struct {
+		File *bool `json:"file"` // missing means true
+	} `json:"secrets"`
+	Features struct {
 		TokenMaskPrefixes []string `json:"token_mask_prefixes"`
 	} `json:"features"`
 }
@@ -187,6 +192,10 @@ func Parse(data []byte) (*Job, error) {
 		Variables:    r.Variables,
 		MaskPrefixes: r.Features.TokenMaskPrefixes,
 	}
+	j.secrets = make(map[string]bool, len(r.Secrets))
+	for name, secret := range r.Secrets {
+		j.secrets[name] = secret.File == nil || *secret.File
+	}
 	if j.Timeout <= 0 {
 		j.Timeout = DefaultTimeout
 	}
@@ -204,6 +213,17 @@ func Parse(data []byte) (*Job, error) {
 func (j *Job) UseInstance(name string) {
 	if name != "" {
 		j.Instance = hash(name)
+	}
+}
+
+// UseRunner adds to Variables what only the runner knows: its own variables, and
+// the values of secrets:, which it fetched and which are masked.
+func (j *Job) UseRunner(environ []string) {
+	j.Variables = j.Variables.WithRunner(environ)
+	for i, v := range j.Variables {
+		if file, ok := j.secrets[v.Key]; ok {
+			j.Variables[i].Masked, j.Variables[i].File = true, file
+		}
 	}
 }
 

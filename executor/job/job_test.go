@@ -95,6 +95,18 @@ func TestVariables(t *testing.T) {
 	assert.Len(t, j.Variables.Keys(), 10)
 }
 
+func TestSecretsComeFromTheRunnerAndAreMasked(t *testing.T) {
+	t.Parallel()
+
+	j, err := job.Parse([]byte(`{"id": 1, "secrets": {"DB": {"vault": {}, "file": false}, "KEY": {"vault": {}}}}`))
+	require.NoError(t, err)
+	j.UseRunner([]string{"CUSTOM_ENV_DB=hush", "CUSTOM_ENV_KEY=hush-hush", "CUSTOM_ENV_CI_SERVER=yes", "CUSTOM_ENV_RUNNER_TEMP_PROJECT_DIR=/t"})
+	assert.Equal(t, []string{"hush-hush", "hush"}, j.Variables.Masked())
+	assert.Equal(t, "hush", j.Variables.Get("DB"))
+	assert.Equal(t, "/t/KEY", j.Variables.Get("KEY"))
+	assert.Equal(t, "yes", j.Variables.Get("CI_SERVER"))
+}
+
 func TestProtectionIsOpenWhereNothingSaysOtherwise(t *testing.T) {
 	t.Parallel()
 

@@ -95,7 +95,7 @@ func (b *builder) merge(final bool) error {
 	}
 	b.fillPlaces()
 	if final && aws.ToString(b.in.RoleArn) == "" {
-		return failure.Invalid("there is no execution role: set role_arn in %s, or the variable SAGEMAKER_ROLE_ARN if policy.roles allows one", b.set.File)
+		return b.noRole()
 	}
 	if err := b.checkSizes(); err != nil {
 		return err
@@ -105,6 +105,16 @@ func (b *builder) merge(final bool) error {
 	}
 	b.result()
 	return nil
+}
+
+// noRole is the user's mistake where the policy lets users name a role, and
+// the administrator's (a system failure) where it does not.
+func (b *builder) noRole() error {
+	if len(b.set.Policy.Roles) == 0 {
+		return fmt.Errorf("there is no execution role: set role_arn in %s to the ARN of an IAM role that SageMaker can assume", b.set.File)
+	}
+	return failure.Invalid("there is no execution role: set the variable SAGEMAKER_ROLE_ARN to a role that the policy allows (%s; policy.roles, %s), or role_arn in %s",
+		list(b.replaceAll(b.set.Policy.Roles)), b.set.Where("policy.roles"), b.set.File)
 }
 
 func (b *builder) applyImage() error {
@@ -326,7 +336,8 @@ func (b *builder) retryKey() string {
 	slug = strings.TrimRight(slug[:min(len(slug), 40)], "-.")
 	commit := notKey.ReplaceAllString(b.job.SHA, "")
 	commit = commit[:min(len(commit), 16)]
-	return strings.Trim(commit+"-"+slug, "-") + "-" + hex.EncodeToString(sum[:4])
+	parts := slices.DeleteFunc([]string{commit, slug, hex.EncodeToString(sum[:4])}, func(p string) bool { return p == "" })
+	return strings.Join(parts, "-")
 }
 
 var notKey = regexp.MustCompile(`[^A-Za-z0-9._]+`)
@@ -349,10 +360,14 @@ func (b *builder) replaceAll(globs []string) []string {
 	return all
 }
 
-// checkInstanceType says what is allowed if a type is none.
+// checkInstanceType says what is allowed if a type is none. What the policy
+// does not allow anyway is left to judge.
 func (b *builder) checkInstanceType(name string) error {
 	known := types.TrainingInstanceType("").Values()
-	if slices.Contains(known, types.TrainingInstanceType(name)) || slices.Contains(b.set.Policy.InstanceTypes, name) {
+	switch {
+	case slices.Contains(known, types.TrainingInstanceType(name)), slices.Contains(b.set.Policy.InstanceTypes, name):
+		return nil
+	case name != "" && !settings.Match(b.set.Policy.InstanceTypes, name):
 		return nil
 	}
 	all := make([]string, len(known))

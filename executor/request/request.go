@@ -3,7 +3,8 @@
 // CreateTrainingJob request that has been checked.
 //
 // Its errors are failure.Build: failure.CodeInvalid for a user's mistake and
-// failure.CodePolicy for what the policy does not allow. Each is one sentence
+// failure.CodePolicy for what the policy does not allow; only a role that
+// nobody but the administrator can name is a system failure. Each is one sentence
 // with the variable or field, its value, what is allowed, and where that or the
 // value was set. They never quote a file of the repository.
 package request

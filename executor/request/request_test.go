@@ -184,6 +184,13 @@ func TestResolveVariables(t *testing.T) {
 			vars{"SAGEMAKER_SPOT": "", "SAGEMAKER_OUT_MODEL_DATA": "x", "SAGEMAKER_PROGRAM": "train.py"},
 			func(t *testing.T, r *request.Request) { assert.False(t, r.Spot) },
 		},
+		"blanks count where they may": {
+			vars{"SAGEMAKER_HP_SEP": " ", "SAGEMAKER_SPOT": " true "},
+			func(t *testing.T, r *request.Request) {
+				assert.Equal(t, " ", r.Create.HyperParameters["sep"])
+				assert.True(t, r.Spot)
+			},
+		},
 		"references": {
 			vars{"SIZE": "ml.c5.xlarge", "SAGEMAKER_INSTANCE_TYPE": "$SIZE"},
 			func(t *testing.T, r *request.Request) { assert.Equal(t, []string{"ml.c5.xlarge"}, r.InstanceTypes) },

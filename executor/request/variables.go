@@ -117,7 +117,10 @@ func (b *builder) variables() error {
 		}
 		variable, _ := b.job.Variables.Lookup(key)
 		v := value{name: key, rest: rest, text: b.job.Variables.Value(key), file: variable.File}
-		if !v.file {
+		switch {
+		case v.file:
+			v.text = strings.TrimRight(v.text, "\r\n")
+		case name != "SAGEMAKER_HP_<NAME>" && name != "SAGEMAKER_METRIC_<NAME>": // blanks may matter there
 			v.text = strings.TrimSpace(v.text)
 		}
 		if v.text != "" {
