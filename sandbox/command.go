@@ -28,7 +28,7 @@ type Cmd struct {
 
 	spec   Spec
 	cause  func() error // of the end of the context
-	conn   *os.File // to process 1
+	conn   *os.File     // to process 1
 	replys *json.Decoder
 	group  *cgroup
 	ended  reply

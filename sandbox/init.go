@@ -89,9 +89,13 @@ func process1() int {
 	if out.Encode(reply{}) != nil {
 		return 2
 	}
+	target := pid
+	if cfg.SignalGroup {
+		target = -pid
+	}
 	go func() {
 		for s := range signals {
-			_ = unix.Kill(pid, s.(syscall.Signal))
+			_ = unix.Kill(target, s.(syscall.Signal))
 		}
 	}()
 	status := reap(pid)
@@ -157,6 +161,9 @@ func start(cfg *config) (pid int, err error) {
 	if err != nil {
 		return 0, fail(opExec, cfg.Args[0], err)
 	}
+	if err := ownOutput(cfg); err != nil {
+		return 0, err
+	}
 	if err := dropPrivileges(cfg); err != nil {
 		return 0, err
 	}
@@ -179,6 +186,24 @@ func start(cfg *config) (pid int, err error) {
 	}
 	pid, err = syscall.ForkExec(name, cfg.Args, attr)
 	return pid, fail(opExec, name, err)
+}
+
+// ownOutput gives pipes on descriptors 0 to 2 to the command's user, who could
+// not open /dev/stdout and /dev/stderr otherwise.
+func ownOutput(cfg *config) error {
+	if cfg.OneID {
+		return nil // they are ours, or nobody's to give
+	}
+	for fd := range 3 {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFIFO {
+			continue
+		}
+		if err := unix.Fchown(fd, cfg.UID, cfg.GID); err != nil {
+			return fail("change owner of descriptor", strconv.Itoa(fd), err)
+		}
+	}
+	return nil
 }
 
 // rootCapabilities are what container engines leave to the user 0 of a

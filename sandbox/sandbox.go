@@ -55,6 +55,10 @@ type Spec struct {
 	Limits Limits
 	// Umask of the command; nil means 022.
 	Umask *int
+	// SignalGroup sends signals to the command's process group instead of the
+	// command alone: a shell acts on a signal only when the program that it
+	// waits for has ended.
+	SignalGroup bool
 }
 
 // NetworkMode chooses the network of a sandbox.

@@ -161,6 +161,7 @@ func TestWhatIsSeen(t *testing.T) {
 		"devices":         {"echo x > /dev/null; head -c 3 /dev/zero | wc -c; head -c 3 /dev/urandom | wc -c; ls /dev | sort | tr '\\n' ' '", "3\n3\nfd full null ptmx pts random shm stderr stdin stdout tty urandom zero "},
 		"terminals":       {"test -c /dev/ptmx && (: < /dev/ptmx) && echo ok", "ok\n"},
 		"shared memory":   {"echo x > /dev/shm/x && cat /dev/shm/x", "x\n"},
+		"stdout by name":  {"echo one > /dev/stdout; echo two > /dev/stderr", "one\ntwo\n"},
 		"umask":           {"umask", "0022\n"},
 	}
 	for name, tt := range tests {
@@ -170,6 +171,22 @@ func TestWhatIsSeen(t *testing.T) {
 			assert.Equal(t, tt.want, out, "%v", err)
 		})
 	}
+}
+
+func TestSignalGroup(t *testing.T) {
+	t.Parallel()
+	s := system(t, "bash", "-c", `trap 'exit 5' TERM; bash -c 'echo ready; exec sleep 1000'; :`)
+	s.SignalGroup = true
+	cmd, err := Command(t.Context(), s)
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	_, err = out.Read(make([]byte, 6))
+	require.NoError(t, err)
+	require.NoError(t, cmd.Process.Signal(unix.SIGTERM))
+	assert.Error(t, cmd.Wait())
+	assert.Equal(t, 5, cmd.ProcessState.ExitCode())
 }
 
 func TestSignalReachesTheCommand(t *testing.T) {

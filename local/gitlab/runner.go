@@ -216,11 +216,12 @@ func (p *RunnerProcess) Kill() {
 	<-p.done
 }
 
-// runnerEnv leaves out what would change how the runner or git behaves: CI
-// variables of a job that we may be part of, and git's own.
+// runnerEnv leaves out what would change how the runner, git or the executor
+// behaves: CI variables of a job that we may be part of, git's own, and AWS
+// credentials, which nobody passes on by accident.
 func runnerEnv(env []string) []string {
 	return slices.DeleteFunc(slices.Clone(env), func(entry string) bool {
-		for _, prefix := range []string{"CI_", "CI=", "GITLAB_", "GIT_", "RUNNER_", "CUSTOM_ENV_", "HOME=", "TMPDIR=", "PATH="} {
+		for _, prefix := range []string{"CI_", "CI=", "GITLAB_", "GIT_", "RUNNER_", "CUSTOM_ENV_", "SAGEMAKER_EXECUTOR_", "AWS_", "HOME=", "TMPDIR=", "PATH="} {
 			if strings.HasPrefix(entry, prefix) {
 				return true
 			}
