@@ -29,7 +29,7 @@ import (
 // Options configure a Server. Listen and Data are required.
 type Options struct {
 	Listen  string // address, "127.0.0.1:4566"; port 0 takes a free one
-	Data    string // directory of all state, made if missing
+	Data    string // directory of all state, made if missing; limits.json in it holds sagemaker.Limits
 	Region  string // default us-east-1
 	Account string // default 000000000000
 
@@ -162,6 +162,7 @@ func (s *Server) addServices(ctx context.Context, listener *net.Listener) error 
 		Runtime:     o.Runtime,
 		EndpointURL: func() string { return s.URL },
 		CABundle:    s.CABundle,
+		Limits:      filepath.Join(o.Data, "limits.json"),
 		StartDelay:  o.StartDelay,
 		UploadDelay: o.UploadDelay,
 		Log:         o.Log,
