@@ -61,7 +61,7 @@ func (e *epoch) UnmarshalJSON(b []byte) error {
 	if err != nil {
 		return err
 	}
-	*e = epoch(time.UnixMilli(int64(math.Round(f*1000))))
+	*e = epoch(time.UnixMilli(int64(math.Round(f * 1000))))
 	return nil
 }
 

@@ -35,16 +35,25 @@ type Sandbox struct {
 	images    string
 	sensitive func() ([]string, error)
 	limits    func() error
+	skeleton  func() (string, error)
 }
 
-// NewSandbox makes the runtime. images is a JSON file of reference to Image
-// and may be missing; it is read at every start.
-func NewSandbox(images string) *Sandbox {
-	return &Sandbox{
-		images:    images,
+// NewSandbox makes the runtime. dir is a directory of its own that outlives
+// this process; dir/images.json is a JSON object of reference to Image, may be
+// missing, and is read at every start.
+func NewSandbox(dir string) *Sandbox {
+	s := &Sandbox{
+		images:    filepath.Join(dir, "images.json"),
 		sensitive: sync.OnceValues(func() ([]string, error) { return sandbox.Sensitive("/") }),
 		limits:    sync.OnceValue(sandbox.LimitsAvailable),
 	}
+	s.skeleton = sync.OnceValues(func() (string, error) {
+		if os.Geteuid() == 0 {
+			return "", nil
+		}
+		return skeleton(dir)
+	})
+	return s
 }
 
 // LimitsAvailable says whether memory limits are enforced here.
@@ -202,10 +211,17 @@ func (s *Sandbox) system(image *Image, scratch string, hide []string) ([]sandbox
 	if err != nil {
 		return nil, err
 	}
+	directories, err := s.skeleton()
+	if err != nil {
+		return nil, err
+	}
 	for i, m := range mounts {
 		overlay, ok := m.(sandbox.Overlay)
 		if !ok {
 			continue
+		}
+		if p := filepath.Join(directories, overlay.Target); directories != "" && isDir(p) {
+			overlay.Lower = slices.Insert(overlay.Lower, 0, p)
 		}
 		for _, l := range image.Layers { // the lowest first, Lower has the topmost first
 			dir := filepath.Join(l, overlay.Target)
