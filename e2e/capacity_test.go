@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -39,7 +40,6 @@ func TestCapacityPreferences(t *testing.T) {
 		"refused at once":   {`{"match": {"ResourceConfig.InstanceType": "ml.p5.48xlarge"}, "job": {"capacity": "refused"}}`, []string{"ml.m5.large"}},
 		"failed":            {`{"match": {"ResourceConfig.InstanceType": "ml.p5.48xlarge"}, "job": {"capacity": "failed"}}`, []string{"ml.m5.large", "ml.p5.48xlarge"}},
 		"pending for ever":  {`{"match": {"ResourceConfig.InstanceType": "ml.p5.48xlarge"}, "job": {"capacity": "pending"}}`, []string{"ml.m5.large", "ml.p5.48xlarge"}},
-		"quota is too low":  {quotaFault("ml.p5.48xlarge", 0, 0), []string{"ml.m5.large"}},
 		"first one is free": {`{"match": {"ResourceConfig.InstanceType": "ml.m5.large"}, "job": {"capacity": "refused"}}`, []string{"ml.p5.48xlarge"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -54,14 +54,10 @@ func TestCapacityPreferences(t *testing.T) {
 	}
 }
 
-// quotaFault is AWS's answer when the account's limit is not enough.
-func quotaFault(instance string, limit, used int) string {
-	return `{"service": "sagemaker", "operation": "CreateTrainingJob", "match": {"ResourceConfig.InstanceType": "` + instance + `"},
-		"error": "ResourceLimitExceeded", "status": 400,
-		"message": "The account-level service limit '` + instance + ` for training job usage' is ` + digits(limit) + ` Instances, with current utilization of ` + digits(used) + ` Instances and a request delta of 1 Instances. Please use AWS Service Quotas to request an increase for this quota. If AWS Service Quotas is not available, contact AWS support to request an increase for this quota."}`
+// quota is the account's limits, for the local AWS.
+func quota(instance string, limit int) string {
+	return fmt.Sprintf(`{"quotas": {%q: %d}}`, instance, limit)
 }
-
-func digits(n int) string { return string(rune('0' + n)) }
 
 func TestNoCapacityAnywhere(t *testing.T) {
 	t.Parallel()
@@ -80,8 +76,7 @@ func TestQuota(t *testing.T) {
 	t.Parallel()
 	t.Run("is below the demand", func(t *testing.T) {
 		t.Parallel()
-		s := startStack(t, stackOptions{})
-		s.fault(t, quotaFault("ml.m5.large", 0, 0))
+		s := startStack(t, stackOptions{limits: quota("ml.m5.large", 0)})
 		got := s.run(t, job{script: lines("echo never")})
 		assert.Equal(t, gitlab.StateFailed, got.State)
 		assert.Equal(t, "script_failure", got.FailureReason, "it never clears by itself")
@@ -89,22 +84,32 @@ func TestQuota(t *testing.T) {
 		assert.Contains(t, string(got.log), "servicequotas")
 		assert.Contains(t, string(got.log), "ml.m5.large for training job usage")
 	})
-	t.Run("is used by others, who end", func(t *testing.T) {
+	t.Run("is below the demand, and there is another type", func(t *testing.T) {
 		t.Parallel()
-		s := startStack(t, stackOptions{waits: `quota_wait = "2m"`})
-		s.fault(t, withCount(quotaFault("ml.m5.large", 2, 2), 2))
-		got := s.run(t, job{script: lines("echo fine")})
+		s := startStack(t, stackOptions{limits: quota("ml.p5.48xlarge", 0)})
+		got := s.run(t, preference)
 		assert.Equal(t, gitlab.StateSuccess, got.State)
+		assert.Equal(t, []string{"ml.m5.large"}, s.types(t, got.job))
 	})
-	t.Run("is used by others, who stay", func(t *testing.T) {
-		t.Parallel()
-		s := startStack(t, stackOptions{waits: `quota_wait = "2s"`})
-		s.fault(t, quotaFault("ml.m5.large", 2, 2))
-		got := s.run(t, job{script: lines("echo never")})
-		assert.Equal(t, gitlab.StateFailed, got.State)
-		assert.Equal(t, "runner_system_failure", got.FailureReason)
-		assert.Contains(t, string(got.log), "ml.m5.large for training job usage")
-	})
+	for name, test := range map[string]struct {
+		wait   string
+		sleep  string
+		reason string
+	}{
+		"is used by another job, which ends":  {wait: "2m", sleep: "sleep 8"},
+		"is used by another job, which stays": {wait: "4s", sleep: "sleep 40", reason: "runner_system_failure"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startStack(t, stackOptions{limits: quota("ml.m5.large", 1), waits: fmt.Sprintf("quota_wait = %q", test.wait)})
+			other := s.start(t, job{script: lines(started, test.sleep)})
+			waitOutput(t, other, "started\n")
+			got := s.run(t, job{script: lines("echo fine")})
+			assert.Equal(t, test.reason, got.FailureReason)
+			assert.Contains(t, string(got.log), "quota")
+			assert.Equal(t, gitlab.StateSuccess, end(t, other).State)
+		})
+	}
 }
 
 // An answer that was lost: the job was made, so asking again finds it.

@@ -168,14 +168,22 @@ func TestJobStoppedFromOutside(t *testing.T) {
 
 func TestOutOfMemory(t *testing.T) {
 	t.Parallel()
-	got := shared.run(t, job{
-		script: lines(
-			"echo before",
-			// A child that the kernel kills for want of memory looks so to the agent:
-			// the machine of the tests must not be driven out of memory.
-			`(ulimit -v 200000; python3 -c 'x = "x" * (1 << 30)')`,
-		),
-	})
-	assert.Equal(t, gitlab.StateFailed, got.State)
-	assert.NotZero(t, got.ExitCode)
+	s := startStack(t, stackOptions{limits: `{"memory_mib": {"ml.m5.large": 300}}`})
+	eat := `python3 -c 'x = bytearray(1); exec("while True: x += bytes(1 << 20)")'`
+	for name, script := range map[string][]string{
+		"a child":    lines("echo before", eat, "echo never"),
+		"in a pipe":  lines("echo before", eat+" | cat", "echo never"),
+		"in a group": lines("echo before", "("+eat+"; exit $?)", "echo never"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := s.run(t, job{script: script, after: lines("echo after")})
+			assert.Equal(t, gitlab.StateFailed, got.State)
+			assert.Equal(t, "script_failure", got.FailureReason)
+			assert.Equal(t, 137, got.ExitCode)
+			assert.Regexp(t, `(?i)out of memory`, string(got.log))
+			assert.Contains(t, output(got.log, "step_script"), "before\n", "the agent outlives its script")
+			assert.Contains(t, output(got.log, "after_script"), "after\n")
+			assert.NotContains(t, output(got.log, "step_script"), "\nnever\n")
+		})
+	}
 }

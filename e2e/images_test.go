@@ -113,6 +113,21 @@ func TestImages(t *testing.T) {
 	})
 }
 
+// An image without CA roots: the agent brings what it needs.
+func TestTLSWithoutCARoots(t *testing.T) {
+	t.Parallel()
+	s := startStack(t, stackOptions{tls: true, images: images(t, map[string]image{
+		registry + "no-roots:1": {Remove: []string{"/etc/ssl", "/usr/share/ca-certificates", "/usr/lib/ssl"}},
+	})})
+	got := s.run(t, on(registry+"no-roots:1", job{
+		script:    lines("ls /etc/ssl/certs 2>/dev/null | wc -l", "echo made > made"),
+		artifacts: []gitlab.Artifact{gitlab.Archive("made")},
+	}))
+	assert.Equal(t, gitlab.StateSuccess, got.State)
+	assert.Contains(t, output(got.log, "step_script"), "0\n")
+	assert.Equal(t, []string{"made"}, names(got.archive(t)))
+}
+
 // copyShell gives an image bash under another name: a shell that knows $'...', as
 // ash of Alpine does.
 func copyShell(t *testing.T, path string) {

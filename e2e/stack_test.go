@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -38,7 +39,8 @@ type stackOptions struct {
 	settings   string                      // further TOML for the executor, tables last
 	agent      string                      // further keys of the table [agent]
 	waits      string                      // further keys of the table [waits]
-	images     string                      // DIR/images.json of the local AWS
+	images     string                      // images.json of the local AWS
+	limits     string                      // limits.json of the local AWS
 	runner     func(*gitlab.RunnerOptions) // changes the runner with the executor
 	middleware func(http.Handler) http.Handler
 	concurrent int
@@ -117,6 +119,9 @@ func newStack(ctx context.Context, options stackOptions) (s *stack, err error) {
 	s.gitlab, s.runner, err = s.startGitLab("", func(o *gitlab.RunnerOptions) {
 		o.Custom = &gitlab.CustomExecutor{Command: executor, Settings: s.settings}
 		o.Env = []string{"AWS_ACCESS_KEY_ID=e2e", "AWS_SECRET_ACCESS_KEY=e2e", "AWS_EC2_METADATA_DISABLED=true"}
+		if options.tls {
+			o.Env = append(o.Env, "AWS_CA_BUNDLE="+filepath.Join(options.dir, "aws", "ca.pem"))
+		}
 		if options.runner != nil {
 			options.runner(o)
 		}
@@ -130,26 +135,39 @@ func newStack(ctx context.Context, options stackOptions) (s *stack, err error) {
 
 // startAWS starts the local AWS as the process that a user starts.
 func (s *stack) startAWS(ctx context.Context) error {
+	// The system may give the address to another before we use it; the health
+	// check would say so.
 	address, err := freeAddress()
 	if err != nil {
 		return err
 	}
 	data := filepath.Join(s.dir, "aws")
-	if s.images != "" {
-		if err := os.WriteFile(filepath.Join(data, "images.json"), []byte(s.images), 0o644); err != nil {
+	for name, content := range map[string]string{"images.json": s.images, "limits.json": s.limits} {
+		if content == "" {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(data, name), []byte(content), 0o644); err != nil {
 			return err
 		}
 	}
 	if s.awsLog, err = os.Create(filepath.Join(s.dir, "aws.log")); err != nil {
 		return err
 	}
-	s.process = exec.Command(executor, append([]string{"local", "aws", "--listen", address, "--data", data}, s.aws...)...)
+	args := append([]string{"local", "aws", "--listen", address, "--data", data}, s.aws...)
+	if s.tls {
+		args = append(args, "--tls")
+	}
+	s.process = exec.Command(executor, args...)
 	s.process.Stdout, s.process.Stderr = s.awsLog, s.awsLog
 	s.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := s.process.Start(); err != nil {
 		return err
 	}
 	s.url, s.client = "http://"+address, http.DefaultClient
+	if s.tls {
+		s.url = "https://" + address
+		s.client = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	}
 	if err := s.waitHealthy(ctx); err != nil {
 		log, _ := os.ReadFile(s.awsLog.Name())
 		return fmt.Errorf("%w\n%s", err, log)
