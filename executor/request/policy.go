@@ -92,10 +92,14 @@ func (b *builder) judgeAmounts() error {
 		countPath = "ResourceConfig.InstanceGroups.InstanceCount"
 	}
 	count = max(count, inGroups)
-	for _, pref := range r.InstancePreferences {
-		count = max(count, aws.ToInt32(pref.InstanceCount))
-		countPath = "ResourceConfig.InstancePreferences.InstanceCount"
+	for i, pref := range r.InstancePreferences {
+		n := max(1, aws.ToInt32(pref.InstanceCount))
+		if i > 0 && n != count {
+			return failure.Invalid("%s has InstancePreferences with different values of InstanceCount: use one, since the hosts of a job must be known before it starts", b.spec)
+		}
+		count, countPath = n, "ResourceConfig.InstancePreferences.InstanceCount"
 	}
+	b.req.Instances = int(max(1, count))
 	runtime, wait := aws.ToInt32(c.MaxRuntimeInSeconds), aws.ToInt32(c.MaxWaitTimeInSeconds)
 	longest := int32(p.MaxRuntime.D() / time.Second)
 	for _, a := range []struct {

@@ -54,7 +54,8 @@ type Request struct {
 	// InstanceTypes), VPC, keys, outputs, checkpoints, stopping condition, the
 	// administrator's tags.
 	Create        *sagemaker.CreateTrainingJobInput
-	InstanceTypes []string // in order of preference, at least one
+	InstanceTypes []string // in order of preference, at least one; "" where the spec has groups or preferences of its own
+	Instances     int      // number of hosts, whichever field of the request says it
 
 	MaxRuntime time.Duration
 	MaxWait    time.Duration // 0 without spot

@@ -78,6 +78,7 @@ func TestResolveDefaults(t *testing.T) {
 	assert.Equal(t, types.TrainingInputModeFile, in.AlgorithmSpecification.TrainingInputMode)
 	assert.Equal(t, types.TrainingInstanceTypeMlM5Large, in.ResourceConfig.InstanceType)
 	assert.EqualValues(t, 1, *in.ResourceConfig.InstanceCount)
+	assert.Equal(t, 1, r.Instances)
 	assert.EqualValues(t, 30, *in.ResourceConfig.VolumeSizeInGB)
 	assert.EqualValues(t, 3000, *in.StoppingCondition.MaxRuntimeInSeconds)
 	assert.Nil(t, in.StoppingCondition.MaxWaitTimeInSeconds)

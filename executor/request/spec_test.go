@@ -43,7 +43,7 @@ func TestSpecHasEveryFieldOfTheRequest(t *testing.T) {
 "AlgorithmSpecification": {"TrainingImage": "ignored: image: wins", "TrainingInputMode": "FastFile",
   "MetricDefinitions": [{"Name": "validation:loss", "Regex": "v=(.*)"}],
   "TrainingImageConfig": {"TrainingRepositoryAccessMode": "Vpc"}},
-"ResourceConfig": {"InstancePreferences": [{"InstanceType": "ml.g5.xlarge", "InstanceCount": 1}, {"InstanceType": "ml.g4dn.xlarge", "InstanceCount": 2}], "VolumeSizeInGB": 50},
+"ResourceConfig": {"InstancePreferences": [{"InstanceType": "ml.g5.xlarge", "InstanceCount": 2}, {"InstanceType": "ml.g4dn.xlarge", "InstanceCount": 2}], "VolumeSizeInGB": 50},
 "StoppingCondition": {"MaxRuntimeInSeconds": 600, "MaxPendingTimeInSeconds": 7200},
 "InputDataConfig": [
   {"ChannelName": "a", "ShuffleConfig": {"Seed": 3}, "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": "s3://data/a"}}},
@@ -68,6 +68,7 @@ func TestSpecHasEveryFieldOfTheRequest(t *testing.T) {
 	assert.Equal(t, []string{""}, r.InstanceTypes, "AWS chooses among the preferences")
 	assert.Empty(t, in.ResourceConfig.InstanceType)
 	assert.Nil(t, in.ResourceConfig.InstanceCount)
+	assert.Equal(t, 2, r.Instances)
 	assert.EqualValues(t, 2, *in.ResourceConfig.InstancePreferences[1].InstanceCount)
 	assert.Equal(t, 10*time.Minute, r.MaxRuntime)
 	assert.EqualValues(t, 7200, *in.StoppingCondition.MaxPendingTimeInSeconds)
@@ -156,6 +157,7 @@ func TestSpecRefused(t *testing.T) {
 		"type of a preference": {"ResourceConfig: {InstancePreferences: [{InstanceType: ml.p5.48xlarge, InstanceCount: 1}]}", func(s *settings.Settings) { s.Policy.InstanceTypes = []string{"ml.m5.*"} }, failure.CodePolicy, "ResourceConfig.InstancePreferences.InstanceType in"},
 		"type of a rule":       {"DebugRuleConfigurations: [{RuleConfigurationName: a, RuleEvaluatorImage: i, InstanceType: ml.p5.48xlarge}]", func(s *settings.Settings) { all(s); s.Policy.InstanceTypes = []string{"ml.m5.*"} }, failure.CodePolicy, "DebugRuleConfigurations.InstanceType"},
 		"image of a rule":      {"DebugRuleConfigurations: [{RuleConfigurationName: a, RuleEvaluatorImage: hush}]", func(s *settings.Settings) { all(s); s.Policy.Images = []string{"1*"} }, failure.CodePolicy, "policy.images"},
+		"counts differ":        {"ResourceConfig: {InstancePreferences: [{InstanceType: ml.m5.large, InstanceCount: 1}, {InstanceType: ml.m5.large, InstanceCount: 2}]}", nil, failure.CodeInvalid, "different values of InstanceCount"},
 		"counts of groups":     {"ResourceConfig: {InstanceGroups: [{InstanceGroupName: a, InstanceType: ml.m5.large, InstanceCount: 3}, {InstanceGroupName: b, InstanceType: ml.m5.large, InstanceCount: 3}]}", nil, failure.CodePolicy, "policy.max_instance_count"},
 		"runtime":              {"StoppingCondition: {MaxRuntimeInSeconds: 1000000}", nil, failure.CodePolicy, "policy.max_runtime"},
 		"spot":                 {"EnableManagedSpotTraining: true", func(s *settings.Settings) { s.Policy.Spot = false }, failure.CodePolicy, "policy.spot"},

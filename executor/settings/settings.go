@@ -102,9 +102,8 @@ type Network struct {
 
 // KMS is the table [kms].
 type KMS struct {
-	VolumeKey   string `toml:"volume_key" doc:"For the instances' volumes. Not for instance types with NVMe storage."`
-	OutputKey   string `toml:"output_key" doc:"For the model and other outputs in S3."`
-	ExchangeKey string `toml:"exchange_key" doc:"For what the executor writes to the exchange."`
+	VolumeKey string `toml:"volume_key" doc:"For the instances' volumes. Not for instance types with NVMe storage."`
+	OutputKey string `toml:"output_key" doc:"For the model and other outputs in S3."`
 }
 
 // Agent is the table [agent].
