@@ -137,3 +137,22 @@ func processes(match func(pid string) bool) []string {
 	}
 	return found
 }
+
+// keptOutput is the size of the output that stays in S3, because the job log
+// could not show all of it.
+func (s *stack) keptOutput(t *testing.T, j *gitlab.Job) int64 {
+	t.Helper()
+	var size int64
+	pages := s3.NewListObjectsV2Paginator(s.s3, &s3.ListObjectsV2Input{Bucket: aws.String(bucket), Prefix: aws.String(prefix + "/jobs/")})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(t.Context())
+		require.NoError(t, err)
+		for _, object := range page.Contents {
+			key := aws.ToString(object.Key)
+			if strings.Contains(key, fmt.Sprintf("/%d-", j.ID())) && strings.Contains(key, "/log/") {
+				size += aws.ToInt64(object.Size)
+			}
+		}
+	}
+	return size
+}

@@ -9,14 +9,14 @@ import (
 )
 
 // sources are the git repositories that jobs are made from.
-type sources struct{ projects map[string]repository }
+type sources struct{ projects map[string]repositoryOf }
 
-type repository struct{ dir, sha string }
+type repositoryOf struct{ dir, sha string }
 
 // newSources makes the repositories: demo for most tests, and one with a
 // submodule, which is library.
 func newSources(dir string) (*sources, error) {
-	s := &sources{projects: map[string]repository{}}
+	s := &sources{projects: map[string]repositoryOf{}}
 	demo := map[string]string{
 		"README":              "read me\n",
 		"bin/tool*":           "#!/bin/sh\necho tool\n",
@@ -71,7 +71,7 @@ func (s *sources) commit(dir, project string) error {
 		return err
 	}
 	sha, err := gitCommand(dir, "rev-parse", "HEAD").Output()
-	s.projects[project] = repository{dir: dir, sha: strings.TrimSpace(string(sha))}
+	s.projects[project] = repositoryOf{dir: dir, sha: strings.TrimSpace(string(sha))}
 	return err
 }
 
@@ -96,7 +96,7 @@ func (s *sources) addWithSubmodule(dir string) error {
 		return err
 	}
 	sha, err := gitCommand(dir, "rev-parse", "HEAD").Output()
-	s.projects["group/parent"] = repository{dir: dir, sha: strings.TrimSpace(string(sha))}
+	s.projects["group/parent"] = repositoryOf{dir: dir, sha: strings.TrimSpace(string(sha))}
 	return err
 }
 
