@@ -31,7 +31,7 @@ type Cmd struct {
 	conn   *os.File     // to process 1
 	replys *json.Decoder
 	group  *cgroup
-	ended  reply
+	ended  process1.Reply
 	oom    bool
 }
 
@@ -80,7 +80,7 @@ func (c *Cmd) Start() error {
 		cfg.CgroupProcs = c.group.procs()
 	}
 
-	c.Args = []string{initName, strconv.Itoa(3 + len(c.ExtraFiles))}
+	c.Args = []string{process1.Name, strconv.Itoa(3 + len(c.ExtraFiles))}
 	c.ExtraFiles = append(c.ExtraFiles, child)
 	if err := c.Cmd.Start(); err != nil {
 		c.release()
@@ -98,7 +98,7 @@ func (c *Cmd) Start() error {
 	return nil
 }
 
-func (c *Cmd) handshake(cfg *config) error {
+func (c *Cmd) handshake(cfg *process1.Config) error {
 	b, err := json.Marshal(cfg)
 	if err != nil {
 		return fmt.Errorf("sandbox: encode: %w", err)
@@ -106,7 +106,7 @@ func (c *Cmd) handshake(cfg *config) error {
 	if _, err := c.conn.Write(b); err != nil {
 		return fmt.Errorf("sandbox: process 1 ended early: %w", err)
 	}
-	var r reply
+	var r process1.Reply
 	if err := c.replys.Decode(&r); err != nil {
 		return fmt.Errorf("sandbox: process 1 ended early; does main call sandbox.Init first? %w", err)
 	}
@@ -119,7 +119,7 @@ func (c *Cmd) Wait() error {
 	if c.conn != nil {
 		// Without a last word process 1 was killed, and all with it.
 		if c.replys.Decode(&c.ended) != nil {
-			c.ended = reply{Ended: true, Status: unix.WaitStatus(unix.SIGKILL)}
+			c.ended = process1.Reply{Ended: true, Status: unix.WaitStatus(unix.SIGKILL)}
 		}
 	}
 	c.release()
@@ -180,3 +180,6 @@ func (c *Cmd) Signal() syscall.Signal {
 // OOMKilled says that the kernel killed a process of the sandbox because it
 // reached Limits.MemoryBytes. Call it after Wait.
 func (c *Cmd) OOMKilled() bool { return c.oom }
+
+// Init used to be needed first in main; what it did happens before main now.
+func Init() {}

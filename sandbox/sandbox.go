@@ -5,8 +5,6 @@
 // It needs no helper program and no root. The package starts its own binary a
 // second time as the sandbox's process number 1, which mounts the new root,
 // starts the command, forwards signals to it and reaps what it leaves behind.
-// A program that uses the package, and the TestMain of its tests, must call
-// [Init] before anything else.
 //
 // As root the user namespace maps every id to itself, so files keep their
 // owners, while capabilities count inside the sandbox only. An ordinary user
@@ -21,6 +19,8 @@ package sandbox
 import (
 	"fmt"
 	"path"
+
+	"gitlab.com/sagemaker-executor/sagemaker-executor/sandbox/internal/process1"
 )
 
 // Spec describes a sandbox and the command that runs in it.
@@ -62,17 +62,17 @@ type Spec struct {
 }
 
 // NetworkMode chooses the network of a sandbox.
-type NetworkMode int
+type NetworkMode = process1.NetworkMode
 
 const (
 	// NetworkHost shares the network of the machine.
-	NetworkHost NetworkMode = iota
+	NetworkHost = process1.NetworkHost
 	// NetworkNone has a loopback interface and nothing else.
-	NetworkNone
+	NetworkNone = process1.NetworkNone
 )
 
 // Rlimit is a soft and a hard limit as setrlimit(2) takes them.
-type Rlimit struct{ Soft, Hard uint64 }
+type Rlimit = process1.Rlimit
 
 // Limits of everything in the sandbox together. They need a writable control
 // group; see [LimitsAvailable].
@@ -81,80 +81,27 @@ type Limits struct {
 	Pids        int64 // 0: no limit
 }
 
-// Mount is one of [Bind], [Tmpfs], [Overlay], [Proc], [Dev], [File],
-// [Symlink] and [Directory].
-type Mount interface{ target() string }
-
-// Bind shows a directory or file of the machine, with what is mounted below
-// it. Set-uid bits and device files have no effect on it.
-type Bind struct {
-	Source, Target string
-	ReadOnly       bool
-	// Optional skips the mount when Source does not exist.
-	Optional bool
-}
-
-// Tmpfs is an empty file system in memory.
-type Tmpfs struct {
-	Target   string
-	Mode     uint32 // permission bits, 01777 for a /tmp; 0 means 0755
-	UID, GID int    // owner
-	Size     int64  // bytes; 0 is the kernel's default, half of the memory
-}
-
-// Overlay stacks directories; what is written to it goes to a throwaway
-// directory.
-type Overlay struct {
-	Target string
-	// Lower directories, the topmost first.
-	Lower []string
-	// Scratch is an existing empty directory on a local file system that
-	// takes what is written. Empty means memory. The caller removes it.
-	Scratch string
-	// ReadOnly needs no Scratch: nothing can be written.
-	ReadOnly bool
-	// Hide are paths, relative to Target, that are not there.
-	Hide []string
-}
-
-// Proc is the /proc of the sandbox's own processes. What changes the machine
-// in it is read-only or masked.
-type Proc struct{ Target string }
-
-// Dev is a minimal /dev: null, zero, full, random, urandom, tty, pts, shm and
-// the links to file descriptors.
-type Dev struct {
-	Target string
-	// ShmSize of /dev/shm in bytes; 0 is the kernel's default.
-	ShmSize int64
-}
-
-// File is a file with the given content.
-type File struct {
-	Target   string
-	Content  []byte
-	Mode     uint32 // permission bits; 0 means 0644
-	UID, GID int    // owner
-}
-
-// Symlink is a symbolic link with the text Link.
-type Symlink struct{ Target, Link string }
-
-// Directory is made if it is missing, with this mode and owner.
-type Directory struct {
-	Target   string
-	Mode     uint32 // permission bits; 0 means 0755
-	UID, GID int    // owner
-}
-
-func (m Bind) target() string      { return m.Target }
-func (m Tmpfs) target() string     { return m.Target }
-func (m Overlay) target() string   { return m.Target }
-func (m Proc) target() string      { return m.Target }
-func (m Dev) target() string       { return m.Target }
-func (m File) target() string      { return m.Target }
-func (m Symlink) target() string   { return m.Target }
-func (m Directory) target() string { return m.Target }
+// The mounts of a root file system.
+type (
+	// Mount is one of the following.
+	Mount = process1.Mount
+	// Bind shows a directory or file of the machine.
+	Bind = process1.Bind
+	// Tmpfs is an empty file system in memory.
+	Tmpfs = process1.Tmpfs
+	// Overlay stacks directories under a throwaway one.
+	Overlay = process1.Overlay
+	// Proc is the /proc of the sandbox's own processes.
+	Proc = process1.Proc
+	// Dev is a minimal /dev.
+	Dev = process1.Dev
+	// File is a file with the given content.
+	File = process1.File
+	// Symlink is a symbolic link.
+	Symlink = process1.Symlink
+	// Directory is made if it is missing.
+	Directory = process1.Directory
+)
 
 func (s *Spec) validate() error {
 	if len(s.Args) == 0 || s.Args[0] == "" {
@@ -164,7 +111,7 @@ func (s *Spec) validate() error {
 		return fmt.Errorf("sandbox: user %d:%d is not valid", s.UID, s.GID)
 	}
 	for i, m := range s.Mounts {
-		t := m.target()
+		t := m.MountPoint()
 		if !path.IsAbs(t) || path.Clean(t) != t {
 			return fmt.Errorf("sandbox: mount target %q is not a clean absolute path", t)
 		}

@@ -77,7 +77,7 @@ func startError(err error) error {
 	}
 }
 
-func setupError(r reply) error {
+func setupError(r process1.Reply) error {
 	var err error
 	switch {
 	case r.Op == "":
@@ -88,18 +88,18 @@ func setupError(r reply) error {
 		err = errors.New(r.Text)
 	}
 	wrapped := fmt.Errorf("sandbox: %s %s: %w", r.Op, r.Path, err)
-	if r.Op == opExec {
+	if r.Op == process1.OpExec {
 		return fmt.Errorf("%w (%w)", wrapped, ErrExecute)
 	}
 	if r.Errno != unix.EPERM && r.Errno != unix.EACCES && r.Errno != unix.ENOSYS {
 		return wrapped
 	}
 	switch {
-	case r.Op == opChdir:
+	case r.Op == process1.OpChdir:
 		return wrapped
 	case r.Errno == unix.ENOSYS:
 		return &UnsupportedError{What: "the mount interface of Linux 5.12 is", Hint: "use a newer kernel", Err: wrapped}
-	case r.Op == opProc && r.Errno == unix.EPERM:
+	case r.Op == process1.OpProc && r.Errno == unix.EPERM:
 		return &UnsupportedError{
 			What: "a new /proc is",
 			Hint: "parts of /proc are masked here, as container engines do: run the container with --security-opt systempaths=unconfined",

@@ -1,4 +1,4 @@
-package sandbox
+package process1
 
 import (
 	"encoding/json"
@@ -17,9 +17,9 @@ import (
 
 // What process 1 was doing when it failed, where that decides the message.
 const (
-	opExec  = "execute"
-	opChdir = "change to directory"
-	opProc  = "mount proc on"
+	OpExec  = "execute"
+	OpChdir = "change to directory"
+	OpProc  = "mount proc on"
 )
 
 // Init is the first thing that main and TestMain have to call. In a process
@@ -64,7 +64,7 @@ func process1() int {
 	}
 	conn := os.NewFile(uintptr(fd), "sandbox")
 	in, out := json.NewDecoder(conn), json.NewEncoder(conn)
-	var cfg config
+	var cfg Config
 	if in.Decode(&cfg) != nil {
 		return 2
 	}
@@ -77,16 +77,16 @@ func process1() int {
 
 	pid, err := start(&cfg)
 	if err != nil {
-		r := reply{Op: "set up", Text: err.Error()}
+		r := Reply{Op: "set up", Text: err.Error()}
 		var f *setupFailure
 		if errors.As(err, &f) {
-			r = reply{Op: f.op, Path: f.path, Text: f.err.Error()}
+			r = Reply{Op: f.op, Path: f.path, Text: f.err.Error()}
 		}
 		_ = errors.As(err, &r.Errno)
 		_ = out.Encode(r)
 		return 2
 	}
-	if out.Encode(reply{}) != nil {
+	if out.Encode(Reply{}) != nil {
 		return 2
 	}
 	target := pid
@@ -99,7 +99,7 @@ func process1() int {
 		}
 	}()
 	status := reap(pid)
-	_ = out.Encode(reply{Ended: true, Status: status})
+	_ = out.Encode(Reply{Ended: true, Status: status})
 	if status.Signaled() {
 		return 128 + int(status.Signal())
 	}
@@ -119,7 +119,7 @@ func reap(pid int) unix.WaitStatus {
 	}
 }
 
-func start(cfg *config) (pid int, err error) {
+func start(cfg *Config) (pid int, err error) {
 	// Descriptors that this program's parent leaked end here.
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return 0, fail("close_range", "", err)
@@ -155,11 +155,11 @@ func start(cfg *config) (pid int, err error) {
 		dir = "/"
 	}
 	if err := unix.Chdir(dir); err != nil {
-		return 0, fail(opChdir, dir, err)
+		return 0, fail(OpChdir, dir, err)
 	}
 	name, err := lookPath(cfg.Args[0], cfg.Env)
 	if err != nil {
-		return 0, fail(opExec, cfg.Args[0], err)
+		return 0, fail(OpExec, cfg.Args[0], err)
 	}
 	if err := ownOutput(cfg); err != nil {
 		return 0, err
@@ -185,7 +185,7 @@ func start(cfg *config) (pid int, err error) {
 		attr.Sys.Credential = &syscall.Credential{Uid: uint32(cfg.UID), Gid: uint32(cfg.GID), Groups: groups}
 	}
 	pid, err = syscall.ForkExec(name, cfg.Args, attr)
-	return pid, fail(opExec, name, err)
+	return pid, fail(OpExec, name, err)
 }
 
 // ownOutput gives pipes on descriptors 0 to 2 to the command's user, who could
@@ -217,7 +217,7 @@ var rootCapabilities = map[uintptr]bool{
 
 // dropPrivileges prepares this thread so that what it executes can never have
 // more than rootCapabilities, and as a user other than 0 none.
-func dropPrivileges(cfg *config) error {
+func dropPrivileges(cfg *Config) error {
 	for c := uintptr(0); ; c++ {
 		if cfg.UID == 0 && rootCapabilities[c] {
 			continue

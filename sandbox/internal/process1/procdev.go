@@ -1,4 +1,4 @@
-package sandbox
+package process1
 
 import (
 	"errors"
@@ -24,7 +24,7 @@ func (b *builder) proc(m Proc) error {
 	err = unix.Mount("proc", fdPath(at), "proc", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
 	unix.Close(at)
 	if err != nil {
-		return fail(opProc, m.Target, err)
+		return fail(OpProc, m.Target, err)
 	}
 	for _, name := range procReadOnly {
 		if err := b.protect(path.Join(m.Target, name), false); err != nil {

@@ -1,20 +1,60 @@
-package sandbox
+package process1
 
-import "golang.org/x/sys/unix"
+import (
+	"encoding/json"
 
-// initName is argument 0 of a process that is a sandbox's process 1.
-const initName = "sandbox-init"
+	"golang.org/x/sys/unix"
+)
 
-// config travels from Cmd.Start to process 1.
-type config struct {
-	Spec
-	Mounts []wireMount // hides Spec.Mounts, which is an interface
+// Name is argument 0 of a process that is a sandbox's process 1. Argument 1 is
+// the number of the descriptor that connects it to its parent.
+const Name = "sandbox-process1"
+
+// Config travels from the parent to process 1 first of all, as JSON.
+type Config struct {
+	Args, Env     []string
+	Dir, Hostname string
+	Mounts        Mounts
+	ReadOnlyRoot  bool
+	UID, GID      int
+	Groups        []int
+	Network       NetworkMode
+	Rlimits       map[int]Rlimit
+	Umask         int
+	SignalGroup   bool
 	// OneID says that the user namespace maps a single id.
 	OneID bool
 	// CgroupProcs are the cgroup.procs files that process 1 enters.
 	CgroupProcs []string
 	// ExtraFiles is the number of descriptors from 3 on for the command.
 	ExtraFiles int
+}
+
+// Signal travels from the parent to process 1, for the command.
+type Signal struct{ Signal int }
+
+// Mounts are the mounts of a Config; JSON cannot hold an interface.
+type Mounts []Mount
+
+// MarshalJSON names the type of each mount.
+func (m Mounts) MarshalJSON() ([]byte, error) {
+	wire := make([]wireMount, len(m))
+	for i := range m {
+		wire[i] = toWire(m[i])
+	}
+	return json.Marshal(wire)
+}
+
+// UnmarshalJSON is the inverse of MarshalJSON.
+func (m *Mounts) UnmarshalJSON(b []byte) error {
+	var wire []wireMount
+	if err := json.Unmarshal(b, &wire); err != nil {
+		return err
+	}
+	for _, w := range wire {
+		*m = append(*m, w.mount())
+	}
+	return nil
 }
 
 // wireMount holds exactly one of its members.
@@ -72,9 +112,9 @@ func (w wireMount) mount() Mount {
 	}
 }
 
-// reply travels from process 1 to the parent: one when the command has been
+// Reply travels from process 1 to the parent: one when the command has been
 // started or could not be, one when it has ended.
-type reply struct {
+type Reply struct {
 	Op    string     `json:",omitempty"` // what failed
 	Path  string     `json:",omitempty"`
 	Errno unix.Errno `json:",omitempty"`

@@ -1,4 +1,4 @@
-package sandbox
+package process1
 
 import (
 	"errors"
@@ -27,13 +27,13 @@ type builder struct {
 // the root is built, which is why sources are opened before.
 const baseDir = "/tmp"
 
-func buildRoot(cfg *config) error {
+func buildRoot(cfg *Config) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fail("make mounts private", "/", err)
 	}
 	b := &builder{base: baseDir, oneID: cfg.OneID, opened: map[int]int{}, lowers: map[int][]int{}, scratch: map[int]int{}}
 	for i, m := range cfg.Mounts {
-		if err := b.open(i, m.mount()); err != nil {
+		if err := b.open(i, m); err != nil {
 			return err
 		}
 	}
@@ -45,7 +45,7 @@ func buildRoot(cfg *config) error {
 		return fail("make directory", newRoot, err)
 	}
 	mounts := cfg.Mounts
-	if len(mounts) == 0 || mounts[0].mount().target() != "/" {
+	if len(mounts) == 0 || mounts[0].MountPoint() != "/" {
 		if err := unix.Mount("tmpfs", newRoot, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755"); err != nil {
 			return fail("mount tmpfs on", newRoot, err)
 		}
@@ -54,11 +54,10 @@ func buildRoot(cfg *config) error {
 		return err
 	}
 	for i, m := range mounts {
-		m := m.mount()
 		if err := b.place(i, m); err != nil {
 			return err
 		}
-		if m.target() == "/" {
+		if m.MountPoint() == "/" {
 			if err := b.openRoot(newRoot); err != nil {
 				return err
 			}
