@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"gitlab.com/sagemaker-executor/sagemaker-executor/sandbox/internal/process1"
 	"golang.org/x/sys/unix"
 )
 
@@ -18,11 +19,11 @@ import (
 // Stdin, Stdout, Stderr and ExtraFiles, then Start and Wait. Path, Args, Env
 // and Dir are those of process 1; the command's own are in the Spec.
 //
-// Process.Signal reaches the command, Process.Kill ends everything in the
-// sandbox. So does the end of the command, of this process, or of the context.
+// [Cmd.Signal] reaches the command, Process.Kill ends everything in the sandbox.
+// So does the end of the command, of this process, or of the context.
 //
 // Wait returns an *exec.ExitError with the command's exit code, or 128+S when
-// signal S killed it; [Cmd.Signal] tells the two apart.
+// signal S killed it; [Cmd.KilledBy] tells the two apart.
 type Cmd struct {
 	*exec.Cmd
 
@@ -68,10 +69,9 @@ func (c *Cmd) Start() error {
 	defer child.Close()
 	c.replys = json.NewDecoder(c.conn)
 
-	cfg := config{Spec: c.spec, OneID: os.Geteuid() != 0, ExtraFiles: len(c.ExtraFiles)}
-	for _, m := range c.spec.Mounts {
-		cfg.Mounts = append(cfg.Mounts, toWire(m))
-	}
+	cfg := c.spec.config()
+	cfg.OneID = os.Geteuid() != 0
+	cfg.ExtraFiles = len(c.ExtraFiles)
 	if c.spec.Limits != (Limits{}) {
 		if c.group, err = newCgroup(c.spec.Limits); err != nil {
 			c.release()
@@ -86,7 +86,7 @@ func (c *Cmd) Start() error {
 		c.release()
 		return startError(err)
 	}
-	if err := c.handshake(&cfg); err != nil {
+	if err := c.handshake(cfg); err != nil {
 		_ = c.Process.Kill()
 		_ = c.Cmd.Wait()
 		c.release()
@@ -108,7 +108,7 @@ func (c *Cmd) handshake(cfg *process1.Config) error {
 	}
 	var r process1.Reply
 	if err := c.replys.Decode(&r); err != nil {
-		return fmt.Errorf("sandbox: process 1 ended early; does main call sandbox.Init first? %w", err)
+		return fmt.Errorf("sandbox: process 1 ended early: %w", err)
 	}
 	return setupError(r)
 }
@@ -116,7 +116,7 @@ func (c *Cmd) handshake(cfg *process1.Config) error {
 // Wait waits for the end of the command; nothing of the sandbox is left then.
 func (c *Cmd) Wait() error {
 	err := c.Cmd.Wait()
-	if c.conn != nil {
+	if c.conn != nil && !c.ended.Ended {
 		// Without a last word process 1 was killed, and all with it.
 		if c.replys.Decode(&c.ended) != nil {
 			c.ended = process1.Reply{Ended: true, Status: unix.WaitStatus(unix.SIGKILL)}
@@ -129,7 +129,6 @@ func (c *Cmd) Wait() error {
 func (c *Cmd) release() {
 	if c.conn != nil {
 		c.conn.Close()
-		c.conn = nil
 	}
 	if c.group != nil {
 		c.oom = c.group.oomKilled()
@@ -169,8 +168,25 @@ func (c *Cmd) CombinedOutput() ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// Signal is the signal that killed the command, or 0. Call it after Wait.
-func (c *Cmd) Signal() syscall.Signal {
+// Signal sends a signal to the command, or to its process group if the Spec
+// says so. (Process.Signal has no effect: it reaches process 1, which ignores
+// all but SIGKILL.)
+func (c *Cmd) Signal(sig os.Signal) error {
+	s, ok := sig.(syscall.Signal)
+	if !ok {
+		return fmt.Errorf("sandbox: %v is not a signal of this system", sig)
+	}
+	if c.conn == nil {
+		return os.ErrProcessDone
+	}
+	if err := json.NewEncoder(c.conn).Encode(process1.Signal{Signal: int(s)}); err != nil {
+		return os.ErrProcessDone // nobody listens any more
+	}
+	return nil
+}
+
+// KilledBy is the signal that killed the command, or 0. Call it after Wait.
+func (c *Cmd) KilledBy() syscall.Signal {
 	if c.ended.Ended && c.ended.Status.Signaled() {
 		return c.ended.Status.Signal()
 	}

@@ -129,3 +129,23 @@ func (s *Spec) validate() error {
 	}
 	return nil
 }
+
+// config is the Spec with its defaults, for process 1.
+func (s *Spec) config() *process1.Config {
+	c := &process1.Config{
+		Args: s.Args, Env: s.Env, Dir: s.Dir, Hostname: s.Hostname,
+		Mounts: s.Mounts, ReadOnlyRoot: s.ReadOnlyRoot,
+		UID: s.UID, GID: s.GID, Groups: s.Groups,
+		Network: s.Network, Rlimits: s.Rlimits, Umask: 0o022, SignalGroup: s.SignalGroup,
+	}
+	if c.Dir == "" {
+		c.Dir = "/"
+	}
+	if c.Hostname == "" {
+		c.Hostname = "sandbox"
+	}
+	if s.Umask != nil {
+		c.Umask = *s.Umask
+	}
+	return c
+}

@@ -17,11 +17,6 @@ import (
 // nobody is the ordinary user as whom the tests run a second time.
 const nobody = 65534
 
-func TestMain(m *testing.M) {
-	Init()
-	os.Exit(m.Run())
-}
-
 // TestAsOrdinaryUser runs all other tests again without root.
 func TestAsOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -47,7 +42,7 @@ func system(t *testing.T, args ...string) Spec {
 	t.Helper()
 	mounts, err := System("/", "", nil)
 	require.NoError(t, err)
-	mounts = append(mounts, Proc{"/proc"}, Dev{Target: "/dev"}, Tmpfs{Target: "/tmp", Mode: 0o1777})
+	mounts = append(mounts, Proc{Target: "/proc"}, Dev{Target: "/dev"}, Tmpfs{Target: "/tmp", Mode: 0o1777})
 	return Spec{Args: args, Env: []string{"PATH=/usr/bin:/bin"}, Mounts: mounts, UID: 1234, GID: 1234}
 }
 
@@ -79,7 +74,7 @@ func TestExitStatus(t *testing.T) {
 			out, cmd, err := run(t, system(t, "bash", "-c", tt.script))
 			assert.Empty(t, out)
 			assert.Equal(t, tt.code, cmd.ProcessState.ExitCode(), "%v", err)
-			assert.Equal(t, tt.signal, cmd.Signal())
+			assert.Equal(t, tt.signal, cmd.KilledBy())
 			assert.Equal(t, tt.code == 0, err == nil)
 		})
 	}
@@ -123,7 +118,7 @@ func TestInvalidSpec(t *testing.T) {
 		"relative":       {Spec{Args: []string{"x"}, Mounts: []Mount{Tmpfs{Target: "tmp"}}}, `"tmp"`},
 		"dots":           {Spec{Args: []string{"x"}, Mounts: []Mount{Tmpfs{Target: "/a/../b"}}}, `"/a/../b"`},
 		"late root":      {Spec{Args: []string{"x"}, Mounts: []Mount{Tmpfs{Target: "/a"}, Tmpfs{Target: "/"}}}, "first"},
-		"proc as root":   {Spec{Args: []string{"x"}, Mounts: []Mount{Proc{"/"}}}, "cannot be the root"},
+		"proc as root":   {Spec{Args: []string{"x"}, Mounts: []Mount{Proc{Target: "/"}}}, "cannot be the root"},
 		"negative user":  {Spec{Args: []string{"x"}, UID: -1}, "-1"},
 		"negative group": {Spec{Args: []string{"x"}, GID: -2}, "-2"},
 	}
@@ -184,7 +179,7 @@ func TestSignalGroup(t *testing.T) {
 	require.NoError(t, cmd.Start())
 	_, err = out.Read(make([]byte, 6))
 	require.NoError(t, err)
-	require.NoError(t, cmd.Process.Signal(unix.SIGTERM))
+	require.NoError(t, cmd.Signal(unix.SIGTERM))
 	assert.Error(t, cmd.Wait())
 	assert.Equal(t, 5, cmd.ProcessState.ExitCode())
 }
@@ -199,13 +194,13 @@ func TestSignalReachesTheCommand(t *testing.T) {
 	b := make([]byte, 6)
 	_, err = out.Read(b)
 	require.NoError(t, err)
-	require.NoError(t, cmd.Process.Signal(unix.SIGTERM))
+	require.NoError(t, cmd.Signal(unix.SIGTERM))
 	_, err = out.Read(b)
 	require.NoError(t, err)
 	assert.Equal(t, "got\n", string(b[:4]))
 	assert.Error(t, cmd.Wait())
 	assert.Equal(t, 5, cmd.ProcessState.ExitCode())
-	assert.Zero(t, cmd.Signal())
+	assert.Zero(t, cmd.KilledBy())
 }
 
 func TestContextKillsEverything(t *testing.T) {
@@ -223,7 +218,7 @@ func TestContextKillsEverything(t *testing.T) {
 	_, err = out.Read(make([]byte, 1))
 	require.Error(t, err)
 	require.Error(t, cmd.Wait())
-	assert.Equal(t, unix.SIGKILL, cmd.Signal())
+	assert.Equal(t, unix.SIGKILL, cmd.KilledBy())
 }
 
 // TestParentDies kills a process that has a sandbox with a process that

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"gitlab.com/sagemaker-executor/sagemaker-executor/sandbox/internal/process1"
 	"golang.org/x/sys/unix"
 )
 

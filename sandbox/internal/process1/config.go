@@ -90,4 +90,3 @@ func (m Dev) MountPoint() string       { return m.Target }
 func (m File) MountPoint() string      { return m.Target }
 func (m Symlink) MountPoint() string   { return m.Target }
 func (m Directory) MountPoint() string { return m.Target }
-

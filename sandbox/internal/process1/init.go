@@ -1,16 +1,23 @@
+// Package process1 is what a sandbox's process number 1 does: it builds the
+// root file system, starts the command, hands signals on and reaps.
+//
+// The work is done while the packages of the program are initialised, before
+// main: the AWS clients alone take longer to initialise than a sandbox takes to
+// build. The linker initialises packages as soon as what they import is
+// initialised, so this package imports little, and neither os/signal nor
+// path/filepath. Where the order came out otherwise it would only be slower.
 package process1
 
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"os"
-	"os/signal"
 	"path"
 	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,11 +29,8 @@ const (
 	OpProc  = "mount proc on"
 )
 
-// Init is the first thing that main and TestMain have to call. In a process
-// that [Cmd.Start] made it builds the sandbox and never returns; in every
-// other it does nothing.
-func Init() {
-	if len(os.Args) == 2 && os.Args[0] == initName {
+func init() {
+	if len(os.Args) == 2 && os.Args[0] == Name {
 		os.Exit(process1())
 	}
 }
@@ -54,10 +58,7 @@ func process1() int {
 	// no_new_privs and capabilities belong to a thread; the command is
 	// started from this one.
 	runtime.LockOSThread()
-	signals := make(chan os.Signal, 32)
-	signal.Notify(signals, unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2,
-		unix.SIGCONT, unix.SIGWINCH)
-
+	ignoreSignals()
 	fd, err := strconv.Atoi(os.Args[1])
 	if err != nil {
 		return 2
@@ -68,13 +69,6 @@ func process1() int {
 	if in.Decode(&cfg) != nil {
 		return 2
 	}
-	go func() {
-		// The other end closes only when our parent is gone, in whatever
-		// way; PDEATHSIG watches the thread that started us alone.
-		_, _ = io.Copy(io.Discard, conn)
-		os.Exit(137)
-	}()
-
 	pid, err := start(&cfg)
 	if err != nil {
 		r := Reply{Op: "set up", Text: err.Error()}
@@ -94,8 +88,14 @@ func process1() int {
 		target = -pid
 	}
 	go func() {
-		for s := range signals {
-			_ = unix.Kill(target, s.(syscall.Signal))
+		for {
+			var s Signal
+			// The other end closes only when our parent is gone, in
+			// whatever way; PDEATHSIG watches one thread of it alone.
+			if in.Decode(&s) != nil {
+				os.Exit(128 + int(unix.SIGKILL))
+			}
+			_ = unix.Kill(target, syscall.Signal(s.Signal))
 		}
 	}()
 	status := reap(pid)
@@ -104,6 +104,20 @@ func process1() int {
 		return 128 + int(status.Signal())
 	}
 	return status.ExitStatus()
+}
+
+// ignoreSignals keeps what others send to this process, a service manager that
+// stops a whole unit for example, from ending the sandbox: that is up to the
+// parent. The command starts with default actions.
+func ignoreSignals() {
+	type sigaction struct {
+		handler, flags, restorer uintptr
+		mask                     uint64
+	}
+	ignore := sigaction{handler: 1} // SIG_IGN
+	for _, s := range []syscall.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGQUIT, unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2} {
+		_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(s), uintptr(unsafe.Pointer(&ignore)), 0, unsafe.Sizeof(ignore.mask), 0, 0)
+	}
 }
 
 // reap waits for whatever ends, until pid has.
@@ -133,12 +147,8 @@ func start(cfg *Config) (pid int, err error) {
 	if err := buildRoot(cfg); err != nil {
 		return 0, err
 	}
-	hostname := cfg.Hostname
-	if hostname == "" {
-		hostname = "sandbox"
-	}
-	if err := unix.Sethostname([]byte(hostname)); err != nil {
-		return 0, fail("set hostname", hostname, err)
+	if err := unix.Sethostname([]byte(cfg.Hostname)); err != nil {
+		return 0, fail("set hostname", cfg.Hostname, err)
 	}
 	if cfg.Network == NetworkNone {
 		if err := loopbackUp(); err != nil {
@@ -150,12 +160,8 @@ func start(cfg *Config) (pid int, err error) {
 			return 0, fail("set rlimit", strconv.Itoa(which), err)
 		}
 	}
-	dir := cfg.Dir
-	if dir == "" {
-		dir = "/"
-	}
-	if err := unix.Chdir(dir); err != nil {
-		return 0, fail(OpChdir, dir, err)
+	if err := unix.Chdir(cfg.Dir); err != nil {
+		return 0, fail(OpChdir, cfg.Dir, err)
 	}
 	name, err := lookPath(cfg.Args[0], cfg.Env)
 	if err != nil {
@@ -167,11 +173,7 @@ func start(cfg *Config) (pid int, err error) {
 	if err := dropPrivileges(cfg); err != nil {
 		return 0, err
 	}
-	umask := 0o022
-	if cfg.Umask != nil {
-		umask = *cfg.Umask
-	}
-	unix.Umask(umask)
+	unix.Umask(cfg.Umask)
 
 	attr := &syscall.ProcAttr{Env: cfg.Env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Setsid: true}}
 	for i := range cfg.ExtraFiles {
@@ -190,7 +192,7 @@ func start(cfg *Config) (pid int, err error) {
 
 // ownOutput gives pipes on descriptors 0 to 2 to the command's user, who could
 // not open /dev/stdout and /dev/stderr otherwise.
-func ownOutput(cfg *config) error {
+func ownOutput(cfg *Config) error {
 	if cfg.OneID {
 		return nil // they are ours, or nobody's to give
 	}

@@ -340,7 +340,7 @@ func hostsFile(hosts map[string]string) []byte {
 // process is a sandbox's Process.
 type process struct{ cmd *sandbox.Cmd }
 
-func (p *process) Signal(sig os.Signal) error { return p.cmd.Process.Signal(sig) }
+func (p *process) Signal(sig os.Signal) error { return p.cmd.Signal(sig) }
 func (p *process) Kill() error                { return p.cmd.Process.Kill() }
 
 func (p *process) Wait() (Exit, error) {
