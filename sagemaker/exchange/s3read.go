@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -13,10 +14,15 @@ import (
 // without having got a single byte since the last time.
 const maxResumes = 5
 
-// Get implements Store. A connection that breaks is taken up again where it
+// Get implements Store. S3 answers 403 and not 404 to whoever may not list the
+// bucket, as an execution role need not: a forbidden object counts as missing. A
+// connection that breaks is taken up again where it
 // broke, on the same version of the object.
 func (s *S3Store) Get(ctx context.Context, key string) (io.ReadCloser, error) {
 	out, err := s.client.GetObject(ctx, &s3.GetObjectInput{Bucket: &s.bucket, Key: &key})
+	if status(err) == http.StatusForbidden {
+		return nil, fmt.Errorf("read %s: %w, or it is forbidden: %w", s.URL(key), ErrNotFound, err)
+	}
 	if err != nil {
 		return nil, s.wrap("read", key, err)
 	}

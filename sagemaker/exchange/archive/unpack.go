@@ -55,7 +55,28 @@ func Unpack(ctx context.Context, r io.Reader, opts Options) (Stats, error) {
 		return Stats{}, fmt.Errorf("unpack: %w", err)
 	}
 	defer z.Close()
-	return unpackTar(ctx, z, opts)
+	plain := &counter{r: z}
+	stats, err := unpackTar(ctx, plain, opts)
+	if err != nil {
+		return stats, err
+	}
+	// The end of the tar is not the end of the frame, which has the checksum; and
+	// no frame at all reads as an empty tar.
+	if _, err := io.Copy(io.Discard, plain); err != nil || plain.n == 0 {
+		return stats, fmt.Errorf("unpack: the archive ends early: %w", errors.Join(err, io.ErrUnexpectedEOF))
+	}
+	return stats, nil
+}
+
+type counter struct {
+	r io.Reader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
 }
 
 func unpackTar(ctx context.Context, r io.Reader, opts Options) (Stats, error) {

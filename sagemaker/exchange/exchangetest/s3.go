@@ -27,7 +27,8 @@ type Server struct {
 	// Requests counts them all.
 	Requests atomic.Int64
 	handler  http.Handler
-	fault    atomic.Pointer[func(*http.Request) bool]
+	fault    atomic.Pointer[func(*http.Request) int]
+	cut      atomic.Pointer[func(*http.Request) (int64, bool)]
 }
 
 // NewServer starts a server that ends with the test.
@@ -42,9 +43,9 @@ func NewServer(t testing.TB) *Server {
 	return s
 }
 
-// Fail makes the server answer 503 to requests for which fault is true; nil
-// mends it.
-func (s *Server) Fail(fault func(*http.Request) bool) {
+// Fail makes the server answer with the status that fault returns, if it is not
+// 0; nil mends it.
+func (s *Server) Fail(fault func(*http.Request) int) {
 	if fault == nil {
 		s.fault.Store(nil)
 		return
@@ -52,11 +53,36 @@ func (s *Server) Fail(fault func(*http.Request) bool) {
 	s.fault.Store(&fault)
 }
 
+// Cut breaks the connection after so many bytes of an answer's body, where cut
+// says so.
+func (s *Server) Cut(cut func(*http.Request) (int64, bool)) { s.cut.Store(&cut) }
+
+type cutWriter struct {
+	http.ResponseWriter
+	left int64
+}
+
+func (c *cutWriter) Write(p []byte) (int, error) {
+	if int64(len(p)) > c.left {
+		_, _ = c.ResponseWriter.Write(p[:c.left])
+		panic(http.ErrAbortHandler)
+	}
+	c.left -= int64(len(p))
+	return c.ResponseWriter.Write(p)
+}
+
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.Requests.Add(1)
-	if f := s.fault.Load(); f != nil && (*f)(r) {
-		w.WriteHeader(http.StatusServiceUnavailable)
-		return
+	if f := s.fault.Load(); f != nil {
+		if status := (*f)(r); status != 0 {
+			w.WriteHeader(status)
+			return
+		}
+	}
+	if c := s.cut.Load(); c != nil {
+		if left, ok := (*c)(r); ok {
+			w = &cutWriter{w, left}
+		}
 	}
 	s.handler.ServeHTTP(w, r)
 }
@@ -71,4 +97,3 @@ func (s *Server) Client() *s3.Client {
 
 // Store makes a Store of the server's bucket.
 func (s *Server) Store() *exchange.S3Store { return exchange.NewS3Store(s.Client(), Bucket) }
-
