@@ -2,11 +2,13 @@ package aws
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
 	"strings"
 
+	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/model"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/rpc"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/s3"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/sts"
@@ -38,7 +40,43 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
+	if err := call.validate(); err != nil {
+		call.writeError(w, r, err)
+		return
+	}
 	service.ServeHTTP(w, r)
+}
+
+// validate checks a call against AWS's own API model. S3 has none here: its
+// constraints are in the protocol.
+func (c *call) validate() error {
+	switch {
+	case c.service == "sts":
+		return model.ValidateQuery(c.service, c.operation, c.form)
+	case c.service != "s3" && c.operation != "":
+		return model.Validate(c.service, c.operation, c.body)
+	}
+	return nil
+}
+
+// writeError answers an error in the protocol of the call's service.
+func (c *call) writeError(w http.ResponseWriter, r *http.Request, err error) {
+	var e *rpc.Error
+	if !errors.As(err, &e) {
+		e = &rpc.Error{Code: "InternalFailure", Message: err.Error(), Status: http.StatusInternalServerError}
+	}
+	status := e.Status
+	if status == 0 {
+		status = http.StatusBadRequest
+	}
+	switch c.service {
+	case "s3":
+		s3.WriteError(w, r, status, e.Code, e.Message)
+	case "sts":
+		sts.WriteError(w, status, e.Code, e.Message)
+	default:
+		rpc.WriteError(w, e)
+	}
 }
 
 // call is a request of which is known what it asks for.
