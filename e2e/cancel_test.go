@@ -24,6 +24,10 @@ func waitOutput(t *testing.T, j *gitlab.Job, text string) {
 // started prints "started" without its being in the echoed command.
 const started = `printf 'star%s\n' ted`
 
+// ticking goes on for minutes and says so every second: a runner asks whether its
+// job is cancelled when it has something to say, or after half a minute.
+const ticking = `for i in $(seq 300); do echo "tick $i"; sleep 1; done`
+
 func TestCancelDuringScript(t *testing.T) {
 	t.Parallel()
 	j := job{
@@ -48,7 +52,7 @@ func TestCancelDuringScript(t *testing.T) {
 func TestCancelledScriptCanCleanUp(t *testing.T) {
 	t.Parallel()
 	j := shared.start(t, job{script: lines(
-		`bash -c 'trap "echo bye; exit 0" TERM; printf "star%s\n" ted; while :; do sleep 0.1; done'`,
+		`bash -c 'trap "echo bye; exit 0" TERM; printf "star%s\n" ted; while :; do echo tick; sleep 0.3; done'`,
 	)})
 	waitOutput(t, j, "started\n")
 	j.Cancel(false)
@@ -59,7 +63,7 @@ func TestCancelledScriptCanCleanUp(t *testing.T) {
 
 func TestCancelledScriptThatIgnoresSIGTERM(t *testing.T) {
 	t.Parallel()
-	j := shared.start(t, job{script: lines(`trap '' TERM`, started, `while :; do sleep 0.1; done`)})
+	j := shared.start(t, job{script: lines(`trap '' TERM`, started, `while :; do echo tick; sleep 0.3; done`)})
 	waitOutput(t, j, "started\n")
 	j.Cancel(false)
 	assert.Equal(t, gitlab.StateCanceled, end(t, j).State)
@@ -67,7 +71,7 @@ func TestCancelledScriptThatIgnoresSIGTERM(t *testing.T) {
 
 func TestCancelDuringAfterScript(t *testing.T) {
 	t.Parallel()
-	j := shared.start(t, job{script: lines("echo fine"), after: lines(started, "sleep 300", "echo never")})
+	j := shared.start(t, job{script: lines("echo fine"), after: lines(started, ticking, "echo never")})
 	waitOutput(t, j, "started\n")
 	j.Cancel(false)
 	// The runner lets after_script go on when a job is cancelled during it.
@@ -83,7 +87,7 @@ func TestCancelDuringAfterScript(t *testing.T) {
 
 func TestForceCancel(t *testing.T) {
 	t.Parallel()
-	j := shared.start(t, job{script: lines(started, "sleep 300"), after: lines(`printf 'af%s\n' ter`)})
+	j := shared.start(t, job{script: lines(started, ticking), after: lines(`printf 'af%s\n' ter`)})
 	waitOutput(t, j, "started\n")
 	j.Cancel(true)
 	got := end(t, j)
@@ -109,7 +113,7 @@ func TestCancelBeforeTheInstanceExists(t *testing.T) {
 func TestRunnerShutdown(t *testing.T) {
 	t.Parallel()
 	s := startStack(t, stackOptions{})
-	j := s.start(t, job{script: lines(started, "sleep 300"), after: lines(`printf 'af%s\n' ter`)})
+	j := s.start(t, job{script: lines(started, ticking), after: lines(`printf 'af%s\n' ter`)})
 	waitOutput(t, j, "started\n")
 	require.NoError(t, s.runner.Signal(syscall.SIGTERM))
 	got := end(t, j)
