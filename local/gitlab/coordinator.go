@@ -230,7 +230,7 @@ const serverVersion = "19.4.0"
 
 // complete fills in what a server adds to a job.
 func (c *Coordinator) complete(p *Payload) {
-	setDefault(&p.Token, "glcbt-"+randomHex(12))
+	setDefault(&p.Token, NewJobToken())
 	setDefault(&p.JobInfo.Name, "job")
 	setDefault(&p.JobInfo.Stage, "test")
 	setDefault(&p.JobInfo.ProjectFullPath, "group/project")
@@ -279,6 +279,9 @@ func (c *Coordinator) complete(p *Payload) {
 	p.Variables = append(predefined, p.Variables...)
 	p.Extra = maps.Clone(p.Extra)
 }
+
+// NewJobToken makes a job token, for a payload that names its own.
+func NewJobToken() string { return "glcbt-" + randomHex(12) }
 
 func setDefault[T comparable](field *T, value T) {
 	var zero T
