@@ -9,6 +9,7 @@ import (
 
 	localaws "gitlab.com/sagemaker-executor/sagemaker-executor/local/aws"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/sagemaker/container"
+	"gitlab.com/sagemaker-executor/sagemaker-executor/local/gitlab/pipeline"
 )
 
 // localCommand is what runs on one machine without an AWS account.
@@ -16,7 +17,7 @@ func localCommand() *cli.Command {
 	return &cli.Command{
 		Name:        "local",
 		Usage:       "a local AWS, and GitLab pipelines on it",
-		Subcommands: []*cli.Command{localAWSCommand()},
+		Subcommands: []*cli.Command{localAWSCommand(), localPipelineCommand()},
 		Action:      needsSubcommand,
 	}
 }
@@ -40,6 +41,44 @@ func localAWSCommand() *cli.Command {
 			opts.Runtime = container.NewSandbox(filepath.Join(opts.Data, "images.json"))
 			opts.Log = logrus.StandardLogger()
 			return localaws.Run(c.Context, opts)
+		},
+	}
+}
+
+func localPipelineCommand() *cli.Command {
+	var opts pipeline.Options
+	var variables, masked, files, play, tags cli.StringSlice
+	return &cli.Command{
+		Name:      "pipeline",
+		Usage:     "run the .gitlab-ci.yml of a git repository on the local AWS, with a real GitLab Runner",
+		ArgsUsage: "[DIR]",
+		Flags: []cli.Flag{
+			&cli.StringFlag{Name: "artifacts", Usage: "`DIR`ectory for the jobs' artifacts, unpacked, one directory a job", Destination: &opts.Artifacts},
+			&cli.StringFlag{Name: "runner", Usage: "gitlab-runner `BINARY` (default: the one on the PATH, else one is built)", Destination: &opts.Runner},
+			&cli.StringFlag{Name: "ref", Usage: "branch, tag or commit to `RUN` (default: HEAD)", Destination: &opts.Ref},
+			&cli.StringFlag{Name: "file", Value: ".gitlab-ci.yml", Usage: "the configuration's `PATH` in the repository", Destination: &opts.File},
+			&cli.StringFlag{Name: "default-branch", Usage: "`BRANCH` whose jobs are protected (default: that of the remote origin, else main or master)", Destination: &opts.DefaultBranch},
+			&cli.StringSliceFlag{Name: "variable", Usage: "CI/CD variable `KEY=VALUE`; may be repeated", Destination: &variables},
+			&cli.StringSliceFlag{Name: "masked-variable", Usage: "CI/CD variable `KEY=VALUE`, masked in the logs; may be repeated", Destination: &masked},
+			&cli.StringSliceFlag{Name: "variable-file", Usage: "CI/CD variable of the type file, `KEY=PATH`; may be repeated", Destination: &files},
+			&cli.StringSliceFlag{Name: "play", Usage: "run the manual `JOB`, too; may be repeated", Destination: &play},
+			&cli.StringSliceFlag{Name: "tag", Usage: "`TAG` that the runner has; may be repeated (default: sagemaker)", Destination: &tags},
+			&cli.StringFlag{Name: "settings", Usage: "TOML `FILE` with settings of the executor (policy, defaults, ...)", Destination: &opts.Settings},
+			&cli.StringFlag{Name: "data", Usage: "`DIR`ectory of the local AWS, caches and models, kept for the next run (default: a temporary one)", Destination: &opts.Data},
+			&cli.IntFlag{Name: "concurrent", Usage: "`NUMBER` of jobs at once (default: that of the processors)", Destination: &opts.Concurrent},
+			&cli.DurationFlag{Name: "start-delay", Usage: "how long a SageMaker job waits for its instances", Destination: &opts.StartDelay},
+			&cli.DurationFlag{Name: "upload-delay", Usage: "how much longer the upload of a model takes", Destination: &opts.UploadDelay},
+			&cli.StringFlag{Name: "color", Value: "auto", Usage: "auto, always or never", Destination: &opts.Color},
+		},
+		Action: func(c *cli.Context) error {
+			if c.NArg() > 1 {
+				return usageError{errors.New("local pipeline takes one directory; flags stand before it: " + c.Args().Get(1))}
+			}
+			opts.Dir = c.Args().First()
+			opts.Variables, opts.MaskedVariables = variables.Value(), masked.Value()
+			opts.VariableFiles, opts.Play, opts.Tags = files.Value(), play.Value(), tags.Value()
+			opts.Out = c.App.Writer
+			return pipeline.Run(c.Context, opts)
 		},
 	}
 }
