@@ -40,11 +40,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		})
 		return
 	}
-	if err := call.validate(); err != nil {
-		call.writeError(w, r, err)
+	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := call.validate(); err != nil {
+			call.writeError(w, r, err)
+			return
+		}
+		service.ServeHTTP(w, r)
+	})
+	if f := s.faults.request(call, r); f != nil {
+		f.serve(w, r, call, answer)
 		return
 	}
-	service.ServeHTTP(w, r)
+	answer(w, r)
 }
 
 // validate checks a call against AWS's own API model. S3 has none here: its
@@ -172,6 +179,7 @@ func (s *Server) session(r *http.Request) (sts.Session, bool) {
 func (s *Server) localRoutes() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/_local/requests", &s.requests)
+	mux.Handle("/_local/faults", &s.faults)
 	mux.HandleFunc("GET "+credentialsPath+"{token}", s.serveCredentials)
 	return mux
 }

@@ -41,6 +41,10 @@ type Options struct {
 	TLS             bool
 	TLSCert, TLSKey string
 
+	// Faults is a JSON file with a list of Fault; more come by POST to
+	// /_local/faults.
+	Faults string
+
 	// Runtime runs the jobs' containers; without one there is no SageMaker.
 	Runtime container.Runtime
 
@@ -75,6 +79,7 @@ type Server struct {
 	sts      *sts.Service
 	sessions *sts.Sessions
 	requests requests
+	faults   faults
 
 	close    sync.Once
 	closeErr error
@@ -142,6 +147,9 @@ func (s *Server) addServices(ctx context.Context, listener *net.Listener) error 
 		return err
 	}
 	o := s.opts
+	if err := s.faults.load(o.Faults); err != nil {
+		return err
+	}
 	if s.objects, err = s3.New(s3.Options{Dir: filepath.Join(o.Data, "s3"), Region: o.Region, Account: o.Account}); err != nil {
 		return err
 	}
@@ -159,6 +167,7 @@ func (s *Server) addServices(ctx context.Context, listener *net.Listener) error 
 		Objects:     func(string) sagemaker.Objects { return objects{s3: s.objects} },
 		Logs:        logSink{s.logs},
 		Credentials: containerCredentials{s.sessions, credentials},
+		Faults:      &s.faults,
 		Runtime:     o.Runtime,
 		EndpointURL: func() string { return s.URL },
 		CABundle:    s.CABundle,
