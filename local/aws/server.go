@@ -37,7 +37,7 @@ type Options struct {
 	UploadDelay time.Duration // added to a job's upload of its model
 
 	// TLS serves HTTPS, with a certificate of an authority of our own
-	// (DATA/ca.pem) unless TLSCert and TLSKey name PEM files.
+	// (DATA/ca.pem). TLSCert and TLSKey, PEM files, imply it.
 	TLS             bool
 	TLSCert, TLSKey string
 
@@ -58,6 +58,7 @@ func (o *Options) defaults() {
 	if o.Account == "" {
 		o.Account = "000000000000"
 	}
+	o.TLS = o.TLS || o.TLSCert != ""
 	if o.Log == nil {
 		o.Log = logrus.StandardLogger()
 	}
