@@ -38,9 +38,6 @@ func (r *run) downloadCheckpoints(ctx context.Context, h *host) error {
 		prefix += "/"
 	}
 	c := &checkpoints{bucket: bucket, prefix: prefix, sent: map[string]fileState{}, dir: filepath.Join(h.dir, "checkpoints")}
-	if inside, ok := strings.CutPrefix(r.req.checkpointPath(), optML+"/"); ok {
-		c.dir = h.ml(inside)
-	}
 	store := r.s.opts.Objects(r.req.RoleArn)
 	found, err := store.List(ctx, bucket, prefix)
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/sagemaker/container"
 )
@@ -24,7 +23,7 @@ type host struct {
 	index   int // among all hosts, from 0
 	group   instanceGroup
 	address string
-	dir     string // scratch space: ml (mounted at /opt/ml), fastfile, checkpoints, system
+	dir     string // scratch space: ml (its directories lie in /opt/ml), fastfile, checkpoints, system
 
 	checkpoints *checkpoints // nil without CheckpointConfig
 }
@@ -49,12 +48,16 @@ func (r *run) newHosts() {
 	}
 }
 
+// loopbackHosts is the number of addresses in 127.64.0.0/10, less the first.
+const loopbackHosts = 1<<22 - 1
+
 // nextAddress gives every host a loopback address of its own, so that two jobs
-// can listen on the same port of "algo-1". 127.64.0.0/10 holds four million.
+// can listen on the same port of "algo-1". Where a server begins is random:
+// another server on this machine does the same.
 func (s *Service) nextAddress() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.addresses = (s.addresses + 1) % (1<<22 - 1)
+	s.addresses = (s.addresses + 1) % loopbackHosts
 	n := s.addresses + 1
 	return fmt.Sprintf("127.%d.%d.%d", 64|n>>16, n>>8&0xff, n&0xff)
 }
@@ -83,7 +86,7 @@ func (r *run) prepareHosts(ctx context.Context) error {
 // layOut makes the directories. What training writes is open to any user: an
 // image's USER need not be root.
 func (r *run) layOut(h *host) error {
-	for _, d := range []string{"input/config", "input/data", "model", "output/data", "code", "checkpoints"} {
+	for _, d := range []string{"input/config", "input/data", "model", "output/data"} {
 		if err := os.MkdirAll(h.ml(d), 0o755); err != nil {
 			return err
 		}
@@ -93,7 +96,7 @@ func (r *run) layOut(h *host) error {
 			return err
 		}
 	}
-	for _, d := range []string{"", "input", "input/data", "model", "output", "output/data", "code", "checkpoints"} {
+	for _, d := range []string{"input", "input/data", "model", "output", "output/data"} {
 		if err := os.Chmod(h.ml(d), 0o777); err != nil {
 			return err
 		}
@@ -166,7 +169,6 @@ func (r *run) spec(h *host, output *os.File) (container.Spec, error) {
 		Env:        r.environment(),
 		Hostname:   h.name,
 		Hosts:      map[string]string{"localhost": "127.0.0.1"},
-		Mounts:     []container.Mount{{Source: h.ml(), Target: optML}},
 		Scratch:    filepath.Join(h.dir, "system"),
 		Memory:     r.limits.memory(h.group.InstanceType),
 		Isolated:   r.req.EnableNetworkIsolation,
@@ -174,6 +176,10 @@ func (r *run) spec(h *host, output *os.File) (container.Spec, error) {
 	}
 	for _, o := range r.hosts {
 		spec.Hosts[o.name] = o.address
+	}
+	// Not /opt/ml as a whole: /opt/ml/code is the image's.
+	for _, d := range []string{"input", "model", "output"} {
+		spec.Mounts = append(spec.Mounts, container.Mount{Source: h.ml(d), Target: optML + "/" + d})
 	}
 	for i := range r.req.InputDataConfig {
 		c := &r.req.InputDataConfig[i]
@@ -183,7 +189,7 @@ func (r *run) spec(h *host, output *os.File) (container.Spec, error) {
 			})
 		}
 	}
-	if h.checkpoints != nil && !strings.HasPrefix(r.req.checkpointPath(), optML+"/") {
+	if h.checkpoints != nil {
 		spec.Mounts = append(spec.Mounts, container.Mount{Source: h.checkpoints.dir, Target: r.req.checkpointPath()})
 	}
 	if r.s.opts.CABundle != "" {

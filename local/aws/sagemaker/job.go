@@ -212,6 +212,16 @@ func fillIn(d object) {
 			}
 		}
 	}
+	if rc, ok := d["ResourceConfig"].(object); ok {
+		if preferences, ok := rc["InstancePreferences"].([]any); ok && len(preferences) > 0 {
+			if first, ok := preferences[0].(object); ok {
+				setDefault(rc, "SelectedInstanceType", first["InstanceType"])
+				if count, ok := first["InstanceCount"]; ok {
+					setDefault(rc, "SelectedInstanceCount", count)
+				}
+			}
+		}
+	}
 	setDefault(d, "ProfilingStatus", "Disabled")
 	if p, ok := d["ProfilerConfig"].(object); ok && p["DisableProfiler"] != true {
 		d["ProfilingStatus"] = "Enabled"

@@ -140,7 +140,7 @@ func (t *trainingRequest) mode(c *channel) string {
 var ecrImage = regexp.MustCompile(`^\d{12}\.dkr[.-]ecr(-fips)?\.[a-z0-9-]+\.(amazonaws\.com(\.cn)?|on\.aws)/.+$`)
 
 // reservedPaths may not be a checkpoint directory.
-var reservedPaths = []string{"/opt/ml/input", "/opt/ml/model", "/opt/ml/output", "/opt/ml/code", "/opt/ml"}
+var reservedPaths = []string{"/opt/ml/input", "/opt/ml/model", "/opt/ml/output", "/opt/ml/code", "/opt/ml", "/"}
 
 // validate judges what the API model cannot express. The texts are AWS's where
 // they are known.
@@ -178,7 +178,7 @@ func (t *trainingRequest) validate() error {
 		if _, _, err := parseS3URI(t.CheckpointConfig.S3Uri); err != nil {
 			return validation("Invalid CheckpointConfig S3Uri %q: %v.", t.CheckpointConfig.S3Uri, err)
 		}
-		if p := t.checkpointPath(); !path.IsAbs(p) || slices.Contains(reservedPaths, p) || p == "/" {
+		if p := t.checkpointPath(); !path.IsAbs(p) || reserved(p) {
 			return validation("Invalid CheckpointConfig LocalPath %q: it must be an absolute path that SageMaker does not use itself.", p)
 		}
 	}
@@ -188,6 +188,12 @@ func (t *trainingRequest) validate() error {
 		}
 	}
 	return nil
+}
+
+func reserved(p string) bool {
+	return slices.ContainsFunc(reservedPaths, func(r string) bool {
+		return p == r || strings.HasPrefix(p, r+"/") && r != "/opt/ml"
+	})
 }
 
 func (t *trainingRequest) validateResources() error {

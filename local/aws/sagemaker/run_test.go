@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"compress/gzip"
 	"io"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -165,14 +166,31 @@ echo ok`))
 func TestImages(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, nil)
-	f.write("images.json", `{"`+testImage+`": {"user": "65534", "entrypoint": ["/bin/sh", "-c", "echo entry $0; id -u; echo $FROM_IMAGE; pwd; cat /opt/app/x; cat /usr/share/x; test -e /bin/bash || echo no bash; touch /opt/ml/model/w /opt/ml/output/failure /tmp/t && echo written"],
+	f.write("images.json", `{"`+testImage+`": {"user": "65534", "entrypoint": ["/bin/sh", "-c", "echo entry $0; id -u; echo $FROM_IMAGE; pwd; cat /opt/app/x; cat /opt/ml/code/train.py; cat /usr/share/x; test -e /bin/bash || echo no bash; touch /opt/ml/model/w /opt/ml/output/failure /tmp/t && echo written"],
 		"env": {"FROM_IMAGE": "layered"}, "workdir": "/work/dir", "layers": ["layer"], "remove": ["/bin/bash"]}}`)
-	f.writeTree(map[string]string{"layer/opt/app/x": "app\n", "layer/usr/share/x": "shared\n"})
+	f.writeTree(map[string]string{"layer/opt/app/x": "app\n", "layer/opt/ml/code/train.py": "code\n", "layer/usr/share/x": "shared\n"})
 	in := request("image", "")
 	in.AlgorithmSpecification.ContainerEntrypoint = nil
 	d := f.run(in)
 	require.Equal(t, types.TrainingJobStatusCompleted, d.TrainingJobStatus, "%v %q", aws.ToString(d.FailureReason), f.logs.lines("image", ""))
-	require.Equal(t, []string{"entry train", "65534", "layered", "/work/dir", "app", "shared", "no bash", "written"}, f.logs.lines("image", ""))
+	require.Equal(t, []string{"entry train", "65534", "layered", "/work/dir", "app", "code", "shared", "no bash", "written"}, f.logs.lines("image", ""))
+}
+
+// A real platform's certificate is one that every system trusts; a local
+// authority has to be put where systems look.
+func TestLocalAuthority(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, func(o *Options) { o.CABundle = filepath.Join(filepath.Dir(o.Data), "ca.pem") })
+	f.write("ca.pem", "-----LOCAL AUTHORITY-----\n")
+	f.write("images.json", `{"`+testImage+`": {"layers": ["layer"]}, "`+testImage+`-slim": {"remove": ["/etc/ssl", "/etc/pki"]}}`)
+	f.writeTree(map[string]string{"layer/etc/ssl/certs/ca-certificates.crt": "image's own\n"})
+	script := `cat $AWS_CA_BUNDLE; head -n 3 /etc/ssl/certs/ca-certificates.crt || echo none`
+	f.run(request("system", script))
+	require.Equal(t, []string{"-----LOCAL AUTHORITY-----", "image's own", "-----LOCAL AUTHORITY-----"}, f.logs.lines("system", ""))
+	slim := request("slim", script)
+	slim.AlgorithmSpecification.TrainingImage = aws.String(testImage + "-slim")
+	f.run(slim)
+	require.Equal(t, []string{"-----LOCAL AUTHORITY-----", "head: cannot open '/etc/ssl/certs/ca-certificates.crt' for reading: No such file or directory", "none"}, f.logs.lines("slim", ""))
 }
 
 func TestChannels(t *testing.T) {

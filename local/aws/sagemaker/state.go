@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,7 +28,7 @@ type Service struct {
 
 	mu        sync.Mutex
 	jobs      map[string]*job
-	addresses int // loopback addresses given to hosts so far
+	addresses int // the last loopback address given to a host
 }
 
 // job is a training job: its record and, while it runs, what can be done to it.
@@ -72,7 +73,7 @@ func New(opts Options) (*Service, error) {
 		quiet.SetLevel(logrus.ErrorLevel)
 		opts.Log = quiet
 	}
-	s := &Service{opts: opts, log: opts.Log, jobs: map[string]*job{}}
+	s := &Service{opts: opts, log: opts.Log, jobs: map[string]*job{}, addresses: rand.IntN(loopbackHosts)}
 	s.ops = s.operations()
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	if err := s.load(); err != nil {
@@ -101,7 +102,7 @@ func (s *Service) scratchDir() string { return filepath.Join(s.opts.Data, "insta
 
 func (s *Service) load() error {
 	for _, d := range []string{s.jobsDir(), s.scratchDir()} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
+		if err := os.MkdirAll(d, 0o700); err != nil { // jobs' data is nobody else's
 			return fmt.Errorf("sagemaker: make the state directory: %w", err)
 		}
 	}

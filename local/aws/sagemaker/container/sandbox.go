@@ -1,6 +1,7 @@
 package container
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -161,7 +162,7 @@ func (s *Sandbox) mounts(image *Image, spec *Spec, uid, gid int) ([]sandbox.Moun
 		return nil, fmt.Errorf("read the name servers: %w", err)
 	}
 	// It may link to where the container has nothing.
-	hide = append(hide, "/etc/resolv.conf")
+	hide = outermost(append(hide, "/etc/resolv.conf"))
 	mounts, err := s.system(image, spec.Scratch, hide)
 	if err != nil {
 		return nil, err
@@ -188,6 +189,19 @@ func (s *Sandbox) mounts(image *Image, spec *Spec, uid, gid int) ([]sandbox.Moun
 		mounts = append(mounts, sandbox.Bind{Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly})
 	}
 	return mounts, nil
+}
+
+// outermost drops paths that lie below another: what is not there has nothing
+// to hide in it.
+func outermost(paths []string) []string {
+	slices.Sort(paths)
+	var list []string
+	for _, p := range paths {
+		if !slices.ContainsFunc(list, func(o string) bool { return p == o || strings.HasPrefix(p, o+"/") }) {
+			list = append(list, p)
+		}
+	}
+	return list
 }
 
 // removed are the paths that the image does not have, with the links of a
@@ -324,7 +338,7 @@ func trust(image *Image, authority []byte) []sandbox.Mount {
 		if gone || err != nil {
 			continue
 		}
-		mounts = append(mounts, sandbox.File{Target: name, Content: slices.Concat(b, []byte("\n"), authority)})
+		mounts = append(mounts, sandbox.File{Target: name, Content: slices.Concat(bytes.TrimRight(b, "\n"), []byte("\n"), authority)})
 	}
 	return mounts
 }
