@@ -31,6 +31,8 @@ type Options struct {
 	Listen string
 	// InstanceUUID is what job_info.instance_uuid says. Empty is a new one.
 	InstanceUUID string
+	// FirstJobID is the id of the first job; 0 is 1001.
+	FirstJobID int64
 	// TraceUpdateInterval is how often the runner shall send its log, in whole
 	// seconds (X-GitLab-Trace-Update-Interval); 0 is a second. The first part
 	// comes after the runner's own three seconds all the same.
@@ -94,7 +96,7 @@ func New(options Options) (*Coordinator, error) {
 		served:       make(chan struct{}),
 		jobs:         map[int64]*Job{},
 		enqueued:     make(chan struct{}),
-		nextID:       1000,
+		nextID:       max(1001, options.FirstJobID) - 1,
 		repositories: map[string]string{},
 		projectIDs:   map[string]int64{},
 	}

@@ -1,7 +1,7 @@
 package ci
 
 import (
-	"crypto/sha1" //nolint:gosec // GitLab names caches so
+	"crypto/sha1" // GitLab names caches so
 	"encoding/hex"
 	"slices"
 	"strings"
@@ -217,7 +217,7 @@ func (c cache) payload(protected bool, lastCommit func(path string) string) gitl
 		}
 		slices.Sort(commits)
 		if commits = slices.Compact(commits); len(commits) > 0 {
-			sum := sha1.Sum([]byte(strings.Join(commits, "-"))) //nolint:gosec // as above
+			sum := sha1.Sum([]byte(strings.Join(commits, "-")))
 			result.Key = hex.EncodeToString(sum[:])
 		}
 		if c.prefix != "" {

@@ -46,7 +46,7 @@ func (v variableExpression) eval(lookup func(string) (string, bool)) (any, error
 	if value, ok := lookup(string(v)); ok {
 		return value, nil
 	}
-	return nil, nil //nolint:nilnil // null is a value of the language
+	return nil, nil // null is a value of the language
 }
 
 func (l literal) eval(func(string) (string, bool)) (any, error) { return l.value, nil }

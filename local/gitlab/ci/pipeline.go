@@ -1,6 +1,7 @@
 package ci
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -167,7 +168,8 @@ func (c *Config) instances(config *jobConfig, context Context, inherited []gitla
 }
 
 func jobError(job string, err error) error {
-	if mistake, ok := err.(*Error); ok { //nolint:errorlint // made by us, not wrapped
+	var mistake *Error
+	if errors.As(err, &mistake) {
 		mistake.Job = job
 	}
 	return err

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/BurntSushi/toml"
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/sirupsen/logrus"
@@ -30,6 +30,10 @@ const (
 	role    = "arn:aws:iam::" + account + ":role/sagemaker-executor"
 	keyID   = "AKIALOCALPIPELINE000"
 	secret  = "local"
+
+	// instance is the same for all runs: caches and checkpoints in a kept
+	// directory are found again.
+	instance = "10ca1000-0000-4000-a000-000000000000"
 )
 
 // environment is everything around the jobs: the local AWS, the coordinator and
@@ -37,6 +41,7 @@ const (
 type environment struct {
 	dir         string
 	temporary   bool
+	started     time.Time
 	aws         *aws.Server
 	coordinator *gitlab.Coordinator
 	runner      *gitlab.RunnerProcess
@@ -45,7 +50,7 @@ type environment struct {
 
 // startEnvironment starts all but the runner.
 func startEnvironment(ctx context.Context, o Options) (e *environment, err error) {
-	e = &environment{dir: o.Data}
+	e = &environment{dir: o.Data, started: time.Now()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, e.close())
@@ -66,7 +71,7 @@ func startEnvironment(ctx context.Context, o Options) (e *environment, err error
 			return e, fmt.Errorf("a directory for the run: %w", err)
 		}
 	}
-	if err := os.Chmod(e.dir, 0o755); err != nil { //nolint:gosec // as above
+	if err := os.Chmod(e.dir, 0o755); err != nil {
 		return e, fmt.Errorf("a directory for the run: %w", err)
 	}
 	if e.log, err = os.Create(filepath.Join(e.dir, "local.log")); err != nil {
@@ -85,16 +90,16 @@ func startEnvironment(ctx context.Context, o Options) (e *environment, err error
 	if err := e.createBucket(ctx); err != nil {
 		return e, err
 	}
-	e.coordinator, err = gitlab.New(gitlab.Options{Dir: filepath.Join(e.dir, "artifacts"), Log: log})
+	e.coordinator, err = gitlab.New(gitlab.Options{
+		Dir: filepath.Join(e.dir, "artifacts"), Log: log, InstanceUUID: instance,
+		// What is kept of an earlier run holds its jobs' ids.
+		FirstJobID: e.started.Unix() * 100,
+	})
 	return e, err
 }
 
 func (e *environment) createBucket(ctx context.Context) error {
-	client := s3.New(s3.Options{
-		Region: region, BaseEndpoint: awssdk.String(e.aws.URL), UsePathStyle: true,
-		Credentials: credentials.NewStaticCredentialsProvider(keyID, secret, ""),
-	})
-	_, err := client.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: awssdk.String(bucket)})
+	_, err := e.s3().CreateBucket(ctx, &s3.CreateBucketInput{Bucket: awssdk.String(bucket)})
 	var exists *types.BucketAlreadyOwnedByYou
 	if err != nil && !errors.As(err, &exists) {
 		return fmt.Errorf("create the bucket: %w", err)

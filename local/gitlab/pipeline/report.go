@@ -29,6 +29,11 @@ func (r *run) table() {
 	for line := range strings.Lines(text.String()) {
 		r.printer.notice("%s", strings.TrimRight(line, " \n"))
 	}
+	for _, t := range r.schedule.tasks {
+		for _, kept := range t.kept {
+			r.printer.notice("%s: %s", t.job.Name, kept)
+		}
+	}
 }
 
 // reason says in a few words why a job ended as it did.

@@ -21,7 +21,7 @@ import (
 // repository is the user's git repository, at the commit to run. It is only
 // read.
 type repository struct {
-	ctx    context.Context //nolint:containedctx // one run's: ci.Source has none
+	ctx    context.Context // one run's: ci.Source has none
 	dir    string
 	gitDir string
 	path   string // of the project: "group/name"

@@ -160,7 +160,7 @@ func (r *run) loop(ctx context.Context) {
 		select {
 		case event := <-events:
 			running--
-			r.handle(event)
+			r.handle(ctx, event)
 		case <-interrupted:
 			interrupted = nil
 			r.interrupt()
@@ -196,7 +196,7 @@ func (r *run) cancel(force bool) {
 }
 
 // handle takes the end of a job, and tries it again if it wants that.
-func (r *run) handle(event ended) {
+func (r *run) handle(ctx context.Context, event ended) {
 	t := event.task
 	t.state, t.result = event.result.State, event.result
 	if event.err != nil {
@@ -210,18 +210,30 @@ func (r *run) handle(event ended) {
 		r.printer.notice("%s failed (%s): retry %d of %d", t.job.Name, t.result.FailureReason, t.retries, t.job.Retry.Max)
 		return
 	}
-	if err := r.keepArtifacts(t); err != nil {
+	if err := r.keepArtifacts(context.WithoutCancel(ctx), t); err != nil {
 		r.problems = append(r.problems, err)
 	}
 }
 
-func (r *run) keepArtifacts(t *task) error {
-	archive, ok := t.running.Artifact(gitlab.ArtifactArchive)
-	if !ok || r.options.Artifacts == "" {
+// keepArtifacts puts what a job left into its own directory: the artifacts,
+// unpacked, and the models of its SageMaker jobs.
+func (r *run) keepArtifacts(ctx context.Context, t *task) error {
+	if r.options.Artifacts == "" {
 		return nil
 	}
-	if err := unpack(archive.Path, filepath.Join(r.options.Artifacts, directoryName(t.job.Name))); err != nil {
+	dir := filepath.Join(r.options.Artifacts, directoryName(t.job.Name))
+	if archive, ok := t.running.Artifact(gitlab.ArtifactArchive); ok {
+		if err := unpack(archive.Path, dir); err != nil {
+			return fmt.Errorf("job %s: %w", t.job.Name, err)
+		}
+		t.kept = append(t.kept, "artifacts in "+dir)
+	}
+	models, err := r.env.fetchModels(ctx, t.running.ID(), dir)
+	if err != nil {
 		return fmt.Errorf("job %s: %w", t.job.Name, err)
+	}
+	for _, model := range models {
+		t.kept = append(t.kept, strings.TrimSuffix(filepath.Base(model), ".tar.gz")+" in "+model)
 	}
 	return nil
 }

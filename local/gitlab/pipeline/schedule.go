@@ -22,6 +22,7 @@ type task struct {
 	running *gitlab.Job // the last try
 	retries int
 	result  gitlab.Result
+	kept    []string // what the user finds where, "model in DIR/model.tar.gz"
 }
 
 func (t *task) ended() bool {
