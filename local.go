@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"path/filepath"
 
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
@@ -42,7 +41,7 @@ func localAWSCommand() *cli.Command {
 			if err := noArguments(c); err != nil {
 				return err
 			}
-			opts.Runtime = container.NewSandbox(filepath.Join(opts.Data, "images.json"))
+			opts.Runtime = container.NewSandbox(opts.Data)
 			opts.Log = logrus.StandardLogger()
 			return localaws.Run(c.Context, opts)
 		},

@@ -59,6 +59,12 @@ func New(opts Options) (*Service, error) {
 	if opts.Data == "" || opts.Objects == nil || opts.Logs == nil || opts.Runtime == nil {
 		return nil, errors.New("sagemaker: Data, Objects, Logs and Runtime are required")
 	}
+	// Containers are started from elsewhere than our working directory.
+	data, err := filepath.Abs(opts.Data)
+	if err != nil {
+		return nil, fmt.Errorf("sagemaker: %w", err)
+	}
+	opts.Data = data
 	if opts.Region == "" {
 		opts.Region = "us-east-1"
 	}

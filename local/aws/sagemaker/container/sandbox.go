@@ -20,6 +20,9 @@ import (
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sandbox"
 )
 
+// imagesFile is where, in its directory, a Sandbox finds its images.
+const imagesFile = "images.json"
+
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // trustStores are where distributions keep the authorities that every program
@@ -44,7 +47,7 @@ type Sandbox struct {
 // missing, and is read at every start.
 func NewSandbox(dir string) *Sandbox {
 	s := &Sandbox{
-		images:    filepath.Join(dir, "images.json"),
+		images:    filepath.Join(dir, imagesFile),
 		sensitive: sync.OnceValues(func() ([]string, error) { return sandbox.Sensitive("/") }),
 		limits:    sync.OnceValue(sandbox.LimitsAvailable),
 	}
