@@ -103,6 +103,11 @@ func (b *builder) merge(final bool) error {
 	if err := b.judge(); err != nil {
 		return err
 	}
+	if b.spec != "" { // what variables and defaults make is complete
+		if err := b.checkRequired(); err != nil {
+			return err
+		}
+	}
 	b.result()
 	return nil
 }

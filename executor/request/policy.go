@@ -86,14 +86,19 @@ func (b *builder) judgeTypes() error {
 func (b *builder) judgeAmounts() error {
 	p, r, c := b.set.Policy, b.in.ResourceConfig, b.in.StoppingCondition
 	count, countPath := aws.ToInt32(r.InstanceCount), "ResourceConfig.InstanceCount"
-	var inGroups int32
 	for _, g := range r.InstanceGroups {
-		inGroups += max(0, aws.ToInt32(g.InstanceCount))
-		countPath = "ResourceConfig.InstanceGroups.InstanceCount"
+		n := aws.ToInt32(g.InstanceCount)
+		if n < 1 || n > int32(p.MaxInstanceCount) { // before a sum of them overflows
+			count, countPath = n, "ResourceConfig.InstanceGroups.InstanceCount"
+			break
+		}
+		count, countPath = count+n, "ResourceConfig.InstanceGroups.InstanceCount"
 	}
-	count = max(count, inGroups)
 	for i, pref := range r.InstancePreferences {
-		n := max(1, aws.ToInt32(pref.InstanceCount))
+		n := int32(1)
+		if pref.InstanceCount != nil {
+			n = *pref.InstanceCount
+		}
 		if i > 0 && n != count {
 			return failure.Invalid("%s has InstancePreferences with different values of InstanceCount: use one, since the hosts of a job must be known before it starts", b.spec)
 		}
@@ -101,18 +106,24 @@ func (b *builder) judgeAmounts() error {
 	}
 	b.req.Instances = int(max(1, count))
 	runtime, wait := aws.ToInt32(c.MaxRuntimeInSeconds), aws.ToInt32(c.MaxWaitTimeInSeconds)
-	longest := int32(p.MaxRuntime.D() / time.Second)
+	longest, least := int32(p.MaxRuntime.D()/time.Second), int32(0)
+	if c.MaxWaitTimeInSeconds != nil {
+		least = 1
+	}
 	for _, a := range []struct {
-		path       string
-		value, max int32
-		key, text  string
+		path            string
+		value, min, max int32
+		key, text       string
 	}{
-		{countPath, count, int32(p.MaxInstanceCount), "policy.max_instance_count", fmt.Sprintf("1 to %d", p.MaxInstanceCount)},
-		{"ResourceConfig.VolumeSizeInGB", aws.ToInt32(r.VolumeSizeInGB), int32(p.MaxVolumeSizeGB), "policy.max_volume_size_gb", fmt.Sprintf("1 to %d", p.MaxVolumeSizeGB)},
-		{"StoppingCondition.MaxRuntimeInSeconds", runtime, longest, "policy.max_runtime", "up to " + brief(p.MaxRuntime.D())},
-		{"StoppingCondition.MaxWaitTimeInSeconds", wait, longest, "policy.max_runtime", "up to " + brief(p.MaxRuntime.D())},
-		{"ResourceConfig.KeepAlivePeriodInSeconds", aws.ToInt32(r.KeepAlivePeriodInSeconds), int32(p.MaxKeepAlive.D() / time.Second), "policy.max_keep_alive", "up to " + brief(p.MaxKeepAlive.D())},
+		{countPath, count, 1, int32(p.MaxInstanceCount), "policy.max_instance_count", fmt.Sprintf("1 to %d", p.MaxInstanceCount)},
+		{"ResourceConfig.VolumeSizeInGB", aws.ToInt32(r.VolumeSizeInGB), 1, int32(p.MaxVolumeSizeGB), "policy.max_volume_size_gb", fmt.Sprintf("1 to %d", p.MaxVolumeSizeGB)},
+		{"StoppingCondition.MaxRuntimeInSeconds", runtime, 1, longest, "policy.max_runtime", "up to " + brief(p.MaxRuntime.D())},
+		{"StoppingCondition.MaxWaitTimeInSeconds", wait, least, longest, "policy.max_runtime", "up to " + brief(p.MaxRuntime.D())},
+		{"ResourceConfig.KeepAlivePeriodInSeconds", aws.ToInt32(r.KeepAlivePeriodInSeconds), 0, int32(p.MaxKeepAlive.D() / time.Second), "policy.max_keep_alive", "up to " + brief(p.MaxKeepAlive.D())},
 	} {
+		if a.value < a.min && !b.mine(a.path) {
+			return failure.Invalid("%s is too small: allowed is %s", b.by(a.path), a.text)
+		}
 		if a.value > a.max && !b.mine(a.path) {
 			return b.deny(a.path, fmt.Sprint(a.value), a.key, a.text)
 		}
