@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"path/filepath"
 
 	"github.com/sirupsen/logrus"
 	"github.com/urfave/cli/v2"
@@ -41,7 +42,7 @@ func localAWSCommand() *cli.Command {
 			if err := noArguments(c); err != nil {
 				return err
 			}
-			opts.Runtime = container.NewSandbox(opts.Data)
+			opts.Runtime = container.NewSandbox(filepath.Join(opts.Data, "images.json"))
 			opts.Log = logrus.StandardLogger()
 			return localaws.Run(c.Context, opts)
 		},

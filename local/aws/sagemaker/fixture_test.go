@@ -176,7 +176,7 @@ func (f *fixture) start(change func(*Options)) {
 	f.Helper()
 	opts := Options{
 		Data: filepath.Join(f.dir, "data"), Objects: func(string) Objects { return f.objects }, Logs: f.logs,
-		Runtime: container.NewSandbox(f.dir), Limits: filepath.Join(f.dir, "limits.json"),
+		Runtime: container.NewSandbox(filepath.Join(f.dir, "images.json")), Limits: filepath.Join(f.dir, "limits.json"),
 		StopGrace: 10 * time.Second,
 	}
 	if change != nil {

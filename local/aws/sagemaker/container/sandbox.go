@@ -20,9 +20,6 @@ import (
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sandbox"
 )
 
-// imagesFile is where, in its directory, a Sandbox finds its images.
-const imagesFile = "images.json"
-
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // trustStores are where distributions keep the authorities that every program
@@ -42,18 +39,23 @@ type Sandbox struct {
 	skeleton  func() (string, error)
 }
 
-// NewSandbox makes the runtime. dir is a directory of its own that outlives
-// this process; dir/images.json is a JSON object of reference to Image, may be
-// missing, and is read at every start.
-func NewSandbox(dir string) *Sandbox {
+// NewSandbox makes the runtime. images is a JSON file, an object of reference
+// to Image, that may be missing and is read at every start. Its directory
+// outlives this process; an ordinary user's copy of the system's directories is
+// kept there.
+func NewSandbox(images string) *Sandbox {
 	s := &Sandbox{
-		images:    filepath.Join(dir, imagesFile),
+		images:    images,
 		sensitive: sync.OnceValues(func() ([]string, error) { return sandbox.Sensitive("/") }),
 		limits:    sync.OnceValue(sandbox.LimitsAvailable),
 	}
 	s.skeleton = sync.OnceValues(func() (string, error) {
 		if os.Geteuid() == 0 {
 			return "", nil
+		}
+		dir, err := filepath.Abs(filepath.Dir(images))
+		if err != nil {
+			return "", err
 		}
 		return skeleton(dir)
 	})
