@@ -51,6 +51,10 @@ func Load(path string, environ, overrides []string) (*Settings, error) {
 		}
 	}
 	s.regionFrom(environ)
+	// Keys are joined with slashes; an empty part would be a name of its own in S3.
+	if s.Prefix = strings.Trim(s.Prefix, "/"); s.Prefix == "" {
+		s.Prefix = Default().Prefix
+	}
 	if err := s.validate(); err != nil {
 		return nil, err
 	}

@@ -37,7 +37,7 @@ type Settings struct {
 	RoleARN        string `toml:"role_arn" doc:"Execution role of SageMaker jobs. {instance}, {project_id} and {protection} are replaced by the job's trusted values, so that each project can have a role of its own."`
 	Bucket         string `toml:"bucket" doc:"S3 bucket for models, checkpoints and everything else. Required."`
 	ExchangeBucket string `toml:"exchange_bucket" doc:"S3 bucket for what executor and container exchange during a job (it carries secrets: no versioning, encrypted, expiring). Empty: bucket."`
-	Prefix         string `toml:"prefix" doc:"First part of all S3 keys."`
+	Prefix         string `toml:"prefix" doc:"First part of all S3 keys. Slashes at its ends do not count; empty is the default."`
 	WorkDir        string `toml:"work_dir" doc:"Directory of the runner host for jobs' working copies and local caches. Absolute."`
 	Instance       string `toml:"instance" doc:"Name of this GitLab server, where several share one AWS account. Empty: the server's UUID, or the host of its repository URLs on servers that do not send one."`
 

@@ -77,6 +77,16 @@ func TestRegion(t *testing.T) {
 	assert.Equal(t, "$AWS_REGION", s.Where("region"))
 }
 
+func TestPrefix(t *testing.T) {
+	t.Parallel()
+
+	for text, want := range map[string]string{"a/b": "a/b", "/a/": "a", "": "sagemaker-executor", "/": "sagemaker-executor"} {
+		s, err := settings.Load(write(t, "bucket = 'team'\nprefix = '"+text+"'"), nil, nil)
+		require.NoError(t, err)
+		assert.Equal(t, want, s.Prefix, text)
+	}
+}
+
 func TestLoadErrors(t *testing.T) {
 	t.Parallel()
 
@@ -97,7 +107,7 @@ func TestLoadErrors(t *testing.T) {
 		"bucket":            {file: "bucket = 's3://team'", text: `:1: bucket is "s3://team": allowed is`},
 		"role":              {file: ok + "role_arn = 'admin'", text: `:2: role_arn is "admin"`},
 		"endpoint":          {file: ok + "endpoint_url = 'localhost:4566'", text: `:2: endpoint_url is "localhost:4566": allowed is empty (AWS) or an http:// or https:// URL`},
-		"prefix":            {file: ok + "prefix = '/x/'", text: ":2: prefix is"},
+		"prefix":            {file: ok + "prefix = 'x//y'", text: ":2: prefix is"},
 		"work dir":          {file: ok + "work_dir = 'x'", text: ":2: work_dir is \"x\": allowed is an absolute path"},
 		"kind":              {file: ok + "[defaults]\nkind = 'host'", text: `:3: defaults.kind is "host": allowed is one of policy.kinds (training)`},
 		"policy kind":       {file: ok + "[policy]\nkinds = ['training', 'magic']", text: `:3: policy.kinds is "magic": allowed is training, host`},
@@ -115,7 +125,7 @@ func TestLoadErrors(t *testing.T) {
 		"image":             {file: ok + "[images]\na = 'x y'", text: ":3: images.a"},
 		"unknown variable":  {file: ok, env: []string{"SAGEMAKER_EXECUTOR_REGOIN=x"}, text: "unknown environment variable SAGEMAKER_EXECUTOR_REGOIN: did you mean SAGEMAKER_EXECUTOR_REGION?"},
 		"variable":          {file: ok, env: []string{"SAGEMAKER_EXECUTOR_DEFAULTS_SPOT=x"}, text: `$SAGEMAKER_EXECUTOR_DEFAULTS_SPOT: defaults.spot is "x": allowed is true or false`},
-		"variable, checked": {file: ok, env: []string{"SAGEMAKER_EXECUTOR_PREFIX=/"}, text: `$SAGEMAKER_EXECUTOR_PREFIX: prefix is "/"`},
+		"variable, checked": {file: ok, env: []string{"SAGEMAKER_EXECUTOR_PREFIX=a b"}, text: `$SAGEMAKER_EXECUTOR_PREFIX: prefix is "a b"`},
 		"flag key":          {file: ok, set: []string{"policy.spott=true"}, text: "--set: unknown key policy.spott: did you mean policy.spot?"},
 		"flag table":        {file: ok, set: []string{"policy=true"}, text: "--set: unknown key policy"},
 		"flag name":         {file: ok, set: []string{"images=x"}, text: "images.NAME=VALUE"},

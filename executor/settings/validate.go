@@ -80,7 +80,7 @@ func (s *Settings) checkTop() []check {
 		{"role_arn", s.RoleARN, s.RoleARN == "" || roleARN.MatchString(placeholder.ReplaceAllString(s.RoleARN, "x")), "the ARN of an IAM role (arn:aws:iam::123456789012:role/NAME)"},
 		{"bucket", s.Bucket, bucketName.MatchString(s.Bucket), bucket},
 		{"exchange_bucket", s.ExchangeBucket, s.ExchangeBucket == "" || bucketName.MatchString(s.ExchangeBucket), "empty (bucket) or " + bucket},
-		{"prefix", s.Prefix, prefixText.MatchString(s.Prefix) && len(s.Prefix) <= 200, "a key prefix of letters, digits and !_.*'()-/ that neither begins nor ends with a slash"},
+		{"prefix", s.Prefix, prefixText.MatchString(s.Prefix) && len(s.Prefix) <= 200, "a key prefix of letters, digits and !_.*'()- with single slashes between"},
 		{"work_dir", s.WorkDir, filepath.IsAbs(s.WorkDir), "an absolute path"},
 	}
 }
