@@ -16,6 +16,7 @@ import (
 	"os"
 	"path"
 	"strings"
+	"time"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -26,6 +27,10 @@ import (
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/exchange"
 )
+
+// answerTimeout is how long S3 may take to begin an answer: a connection that
+// died without a word must not hold the agent.
+const answerTimeout = time.Minute
 
 // Options say where the exchange is.
 type Options struct {
@@ -86,7 +91,9 @@ func parseExchange(s string) (bucket, prefix string, err error) {
 // newClient makes an S3 client from the container's environment alone.
 func newClient(ctx context.Context, region string) (*s3.Client, error) {
 	opts := []func(*config.LoadOptions) error{config.WithHTTPClient(
-		awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.Proxy = proxy }),
+		awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+			t.Proxy, t.ResponseHeaderTimeout = proxy, answerTimeout
+		}),
 	)}
 	if region != "" {
 		opts = append(opts, config.WithRegion(region))

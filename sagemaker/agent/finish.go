@@ -18,6 +18,9 @@ import (
 // gitlabEnv is the file behind $GITLAB_ENV (the runner's shells/abstract.go).
 const gitlabEnv = "gitlab_runner_env"
 
+// maxEnvLine is beyond what a process can have as one variable.
+const maxEnvLine = 1 << 20
+
 // finish sends home what the job keeps. Hosts other than the first just leave.
 func (a *agent) finish(ctx context.Context) error {
 	if a.host != exchange.FirstHost {
@@ -67,24 +70,24 @@ func (a *agent) outputs(ctx context.Context) (exchange.OutputsInfo, error) {
 	defer tmp.Close()
 
 	info.Patterns, info.Warnings = match.Expand(slices.Concat(a.job.Artifacts, a.job.Cache), a.variables(tmp))
-	names, warnings, err := match.Select(ctx, project, a.job.ProjectDir, info.Patterns)
+	// That a pattern matches nothing is for the runner's own uploader to tell.
+	names, _, err := match.Select(ctx, project, a.job.ProjectDir, info.Patterns)
 	if err != nil {
 		return info, fmt.Errorf("send the outputs: %w", err)
 	}
-	// A pattern without a file is what the runner's own uploader will tell.
-	_ = warnings
 	r, w := io.Pipe()
-	var stats archive.Stats
+	packed := make(chan archive.Stats, 1)
 	go func() {
-		var err error
-		stats, err = archive.Pack(ctx, w, func(s string) { info.Warnings = append(info.Warnings, s) },
+		stats, err := archive.Pack(ctx, w, func(s string) { info.Warnings = append(info.Warnings, s) },
 			archive.Tree{Name: archive.ProjectTree, Root: project, Path: a.job.ProjectDir, Files: slices.Values(names)},
 			archive.Tree{Name: archive.TmpTree, Root: tmp, Path: a.job.TmpDir, Files: slices.Values([]string{gitlabEnv})},
 		)
 		w.CloseWithError(err)
+		packed <- stats
 	}()
 	err = a.store.Put(ctx, a.keys.Outputs(), r)
-	r.CloseWithError(err)
+	r.CloseWithError(errors.Join(err, io.ErrClosedPipe))
+	stats := <-packed
 	if err != nil {
 		return info, fmt.Errorf("send the outputs: %w", err)
 	}
@@ -98,7 +101,9 @@ func (a *agent) variables(tmp *os.Root) func(string) string {
 	written := map[string]string{}
 	if f, err := tmp.Open(gitlabEnv); err == nil {
 		defer f.Close()
-		for lines := bufio.NewScanner(f); lines.Scan(); {
+		lines := bufio.NewScanner(f)
+		lines.Buffer(nil, maxEnvLine)
+		for lines.Scan() {
 			// As the runner's scripts read it: while read -r line; do export "$line".
 			if k, v, ok := strings.Cut(lines.Text(), "="); ok {
 				written[strings.TrimLeft(k, " \t")] = v

@@ -18,11 +18,13 @@ var tokenPrefixes = []string{
 // secret is masked, also where secrets overlap.
 type masker struct {
 	out   io.Writer
-	first [256][]secret // by first byte, the longest first
-	held  []byte        // may be the beginning of a secret
-	until int           // bytes of held that belong to a secret
-	token bool          // the masked run goes on as long as a token does
-	open  bool          // the last byte that went was masked
+	first [256][]secret        // by first byte, the longest first
+	pairs [1 << 16 >> 6]uint64 // bitmap of the two first bytes of all secrets
+	clean []byte               // what was decided about, for one write
+	held  []byte               // may be the beginning of a secret
+	until int                  // bytes of held that belong to a secret
+	token bool                 // the masked run goes on as long as a token does
+	open  bool                 // the last byte that went was masked
 }
 
 type secret struct {
@@ -36,6 +38,7 @@ func newMasker(out io.Writer, values, prefixes []string) *masker {
 		for _, t := range texts {
 			if t != "" {
 				m.first[t[0]] = append(m.first[t[0]], secret{t, prefix})
+				m.addPair(t)
 			}
 		}
 	}
@@ -46,6 +49,24 @@ func newMasker(out io.Writer, values, prefixes []string) *masker {
 		slices.SortFunc(m.first[i], func(a, b secret) int { return len(b.text) - len(a.text) })
 	}
 	return m
+}
+
+func (m *masker) addPair(s string) {
+	for second := range 256 {
+		if len(s) == 1 || s[1] == byte(second) {
+			pair := int(s[0])<<8 | second
+			m.pairs[pair>>6] |= 1 << (pair & 63)
+		}
+	}
+}
+
+// begins says whether a secret may begin at b[i]; at the last byte it may.
+func (m *masker) begins(b []byte, i int) bool {
+	if i+1 == len(b) {
+		return m.first[b[i]] != nil
+	}
+	pair := int(b[i])<<8 | int(b[i+1])
+	return m.pairs[pair>>6]&(1<<(pair&63)) != 0
 }
 
 // Write implements io.Writer. What may be the beginning of a secret is held
@@ -61,43 +82,62 @@ func (m *masker) Flush() { m.pass(true) }
 
 // pass decides about as many bytes as can be decided about.
 func (m *masker) pass(final bool) {
-	var out []byte
+	b, out := m.held, m.clean[:0]
 	i := 0
-	for ; i < len(m.held); i++ {
-		wait := false
-		for _, s := range m.first[m.held[i]] {
-			switch compare(m.held[i:], s.text) {
-			case full:
-				if i+len(s.text) >= m.until {
-					m.until = i + len(s.text)
-					m.token = m.token || s.prefix
-				}
-			case partial:
-				wait = true
+	for i < len(b) {
+		if i >= m.until && !m.token {
+			// Nearly all bytes go this way.
+			plain := i
+			for i < len(b) && !m.begins(b, i) {
+				i++
+			}
+			if i > plain {
+				out = append(out, b[plain:i]...)
+				m.open = false
+				continue
 			}
 		}
-		if wait && !final {
+		if m.find(b, i) && !final {
 			break
 		}
 		covered := i < m.until
 		if !covered && m.token {
-			covered = tokenByte(m.held[i])
+			covered = tokenByte(b[i])
 			m.token = covered
 		}
-		switch {
-		case !covered:
-			out = append(out, m.held[i])
-		case !m.open:
+		if !covered {
+			out = append(out, b[i])
+		} else if !m.open {
 			out = append(out, masked...)
 		}
 		m.open = covered
+		i++
 	}
-	m.held = append(m.held[:0], m.held[i:]...)
+	m.held = append(m.held[:0], b[i:]...)
 	m.until = max(0, m.until-i)
 	if final {
 		m.token, m.open, m.until = false, false, 0
 	}
-	_, _ = m.out.Write(out)
+	if m.clean = out; len(out) > 0 {
+		_, _ = m.out.Write(out)
+	}
+}
+
+// find looks for secrets that begin at b[i], and says whether there may be one
+// of which not all bytes have come.
+func (m *masker) find(b []byte, i int) (wait bool) {
+	for _, s := range m.first[b[i]] {
+		switch compare(b[i:], s.text) {
+		case full:
+			if i+len(s.text) >= m.until {
+				m.until = i + len(s.text)
+				m.token = m.token || s.prefix
+			}
+		case partial:
+			wait = true
+		}
+	}
+	return wait
 }
 
 type matched int

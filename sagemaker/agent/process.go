@@ -38,7 +38,7 @@ type ending struct {
 // and copies its output to out. When ctx ends, the group gets SIGTERM and, after
 // grace, every descendant of the agent SIGKILL. A child in the background that
 // holds the output does not hold runCommand: what it writes later is dropped.
-func runCommand(ctx context.Context, reaper *reaper, cmd *exec.Cmd, out io.Writer, grace time.Duration) ending {
+func runCommand(ctx context.Context, reaper *reaper, cmd *exec.Cmd, out io.Writer, grace func() time.Duration) ending {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return ending{err: err}
@@ -91,14 +91,14 @@ func wait(reaper *reaper, cmd *exec.Cmd) ending {
 }
 
 // waitOrKill waits for the process, and stops its group when ctx ends.
-func waitOrKill(ctx context.Context, pid int, exited <-chan ending, grace time.Duration) ending {
+func waitOrKill(ctx context.Context, pid int, exited <-chan ending, grace func() time.Duration) ending {
 	select {
 	case e := <-exited:
 		return e
 	case <-ctx.Done():
 	}
 	_ = unix.Kill(-pid, unix.SIGTERM)
-	kill := time.NewTimer(grace)
+	kill := time.NewTimer(grace())
 	defer kill.Stop()
 	// Afterwards goes what ignored the signal or left the group.
 	defer killDescendants()

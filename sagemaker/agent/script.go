@@ -12,12 +12,17 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/exchange"
 )
 
 const (
 	// cancelEvery is how often a running script's cancel is looked for.
 	cancelEvery = time.Second
+	// sendPause is between attempts to send a piece of the log, each of which
+	// takes its time already unless it is refused at once.
+	sendPause = time.Second
 	// maxScript limits a script; variables travel in it.
 	maxScript = 1 << 30
 )
@@ -32,6 +37,12 @@ func (a *agent) script(ctx context.Context, n int, step exchange.Step) error {
 	}
 	defer os.Remove(file)
 
+	if a.cancelled(ctx, n) {
+		return a.report(ctx, n, step, exchange.Result{
+			Host: a.host, Incarnation: a.incarnation, ExitCode: 128 + int(unix.SIGTERM), Cancelled: true,
+			Started: time.Now(), Ended: time.Now(),
+		})
+	}
 	log := newLogWriter(func(chunk int, b []byte) {
 		a.sendChunk(ctx, a.keys.Chunk(a.host, a.incarnation, n, chunk), b)
 	})
@@ -44,7 +55,12 @@ func (a *agent) script(ctx context.Context, n int, step exchange.Step) error {
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Dir, cmd.Env = a.job.ProjectDir, a.env
 	oom := newOOMCounter()
-	run := runCommand(scriptCtx, a.reaper, cmd, io.MultiWriter(log, a.console), time.Duration(a.job.StopGrace))
+	run := runCommand(scriptCtx, a.reaper, cmd, io.MultiWriter(log, a.console), func() time.Duration {
+		if ctx.Err() != nil {
+			return min(time.Duration(a.job.StopGrace), lastWords)
+		}
+		return time.Duration(a.job.StopGrace)
+	})
 	a.console.Flush()
 	result.LogChunks, result.LogBytes = log.Close()
 	result.Ended = time.Now()
@@ -58,7 +74,15 @@ func (a *agent) script(ctx context.Context, n int, step exchange.Step) error {
 		result.ExitCode, result.Signal, result.MaxRSS = run.exitCode, run.signal, run.maxRSS
 		result.OOM = run.exitCode != 0 && !result.Cancelled && oom.Killed(run.exitCode)
 	}
-	a.judge(result)
+	return a.report(ctx, n, step, result)
+}
+
+// report sends the result of step n. after_script, which alone runs on the first
+// host only, does not make a job fail.
+func (a *agent) report(ctx context.Context, n int, step exchange.Step, result exchange.Result) error {
+	if !step.FirstHostOnly {
+		a.judge(result)
+	}
 	if err := exchange.PutJSONIfAbsent(ctx, a.store, a.keys.Result(n, a.host), result); err != nil {
 		return fmt.Errorf("report the result of step %d: %w", n, err)
 	}
@@ -96,13 +120,20 @@ func (a *agent) watchCancel(ctx context.Context, n int, cancel context.CancelCau
 			return
 		case <-time.After(cancelEvery):
 		}
-		r, err := a.store.Get(ctx, a.keys.Cancel(n))
-		if err != nil {
-			continue
+		if a.cancelled(ctx, n) {
+			cancel(errors.New("cancelled"))
+			return
 		}
-		r.Close()
-		cancel(errors.New("cancelled"))
 	}
+}
+
+func (a *agent) cancelled(ctx context.Context, n int) bool {
+	r, err := a.store.Get(ctx, a.keys.Cancel(n))
+	if err != nil {
+		return false
+	}
+	r.Close()
+	return true
 }
 
 // sendChunk stores a piece of the log. It does not give up while the agent may
@@ -120,6 +151,10 @@ func (a *agent) sendChunk(ctx context.Context, key string, b []byte) {
 		}
 		if ctx.Err() == nil {
 			a.console.Printf("sagemaker-executor: send the log: %v\n", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(sendPause):
 		}
 	}
 }

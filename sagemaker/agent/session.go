@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/exchange"
 )
@@ -50,7 +53,16 @@ type agent struct {
 
 func (a *agent) run(ctx context.Context) (err error) {
 	a.console = newConsole(a.opts.Stdout)
+	// Writing to a stdout that nobody reads any more must not end the agent. To
+	// ignore the signal would be inherited by the scripts.
+	pipes := make(chan os.Signal, 1)
+	signal.Notify(pipes, unix.SIGPIPE)
+	defer signal.Stop(pipes)
+	stopped := ctx
 	defer func() {
+		if err != nil && stopped.Err() != nil {
+			err = fmt.Errorf("SageMaker has stopped the container: %w", err)
+		}
 		if err != nil {
 			a.console.Printf("sagemaker-executor: %v\n", err)
 			a.writeFailure(err)
@@ -171,7 +183,9 @@ func (a *agent) steps(ctx context.Context) error {
 			r, err := exchange.GetJSON[exchange.Result](ctx, a.store, a.keys.Result(n, a.host))
 			if err == nil {
 				a.lost = true
-				a.judge(r)
+				if !step.FirstHostOnly {
+					a.judge(r)
+				}
 				continue
 			}
 			if !errors.Is(err, exchange.ErrNotFound) {

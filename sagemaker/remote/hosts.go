@@ -46,8 +46,9 @@ func (h *hosts) look(ctx context.Context, r *Remote, step int) (failed bool, err
 		}
 		if h.failed == nil && (result.Error != "" || result.ExitCode != 0) {
 			h.failed = &result
-			r.opts.Notice("The script failed on host %s (exit code %d); its output: %s", host, result.ExitCode,
-				r.store.URL(r.keys.StepLog(host, result.Incarnation, step)))
+			if result.Host, result.Cancelled = host, false; result.Error == "" {
+				r.opts.Notice("The script has failed on host %s (exit code %d) and is stopped on the others.", host, result.ExitCode)
+			}
 		}
 	}
 	h.pending = still

@@ -12,9 +12,10 @@ import (
 // tailSize is how much of the end is printed of a log whose relay has paused.
 const tailSize = 32 << 10
 
-// relay copies the output of one step of the first host.
+// relay copies the output of one step of a host.
 type relay struct {
 	*Remote
+	host string
 	step int
 	out  io.Writer
 
@@ -51,7 +52,7 @@ func (l *relay) next(ctx context.Context) (bool, error) {
 	if l.paused || l.finished {
 		return false, nil
 	}
-	body, err := l.store.Get(ctx, l.keys.Chunk(exchange.FirstHost, l.incarnation, l.step, l.chunk))
+	body, err := l.store.Get(ctx, l.keys.Chunk(l.host, l.incarnation, l.step, l.chunk))
 	if errors.Is(err, exchange.ErrNotFound) {
 		return false, nil
 	}
@@ -83,7 +84,7 @@ func (l *relay) pause(ctx context.Context) error {
 		return fmt.Errorf("relay the log: %w", err)
 	}
 	l.opts.Notice("The output has reached %d bytes and is not shown further, but for its end; all of it: %s",
-		l.relayed, l.store.URL(l.keys.StepLog(exchange.FirstHost, l.incarnation, l.step)))
+		l.relayed, l.store.URL(l.keys.StepLog(l.host, l.incarnation, l.step)))
 	return nil
 }
 
@@ -105,6 +106,7 @@ func (l *relay) finish(ctx context.Context, result exchange.Result) error {
 	}
 	l.finished = true
 	if l.paused {
+		l.opts.Notice("The end of the output:")
 		return l.printTail(ctx, result.LogChunks)
 	}
 	return nil
@@ -117,12 +119,13 @@ func (l *relay) tail(ctx context.Context) error {
 	}
 	l.finished = true
 	chunks := 0
-	for _, err := range l.store.List(ctx, l.keys.StepLog(exchange.FirstHost, l.incarnation, l.step)) {
+	for _, err := range l.store.List(ctx, l.keys.StepLog(l.host, l.incarnation, l.step)) {
 		if err != nil {
 			return fmt.Errorf("relay the log: %w", err)
 		}
 		chunks++
 	}
+	l.opts.Notice("The end of the output:")
 	return l.printTail(ctx, chunks)
 }
 
@@ -131,7 +134,7 @@ func (l *relay) tail(ctx context.Context) error {
 func (l *relay) printTail(ctx context.Context, chunks int) error {
 	tail := tailBuffer{max: tailSize}
 	for n := max(l.chunk, chunks-2); n < chunks; n++ {
-		body, err := l.store.Get(ctx, l.keys.Chunk(exchange.FirstHost, l.incarnation, l.step, n))
+		body, err := l.store.Get(ctx, l.keys.Chunk(l.host, l.incarnation, l.step, n))
 		if err != nil {
 			return fmt.Errorf("relay the log: %w", err)
 		}
@@ -146,10 +149,6 @@ func (l *relay) printTail(ctx context.Context, chunks int) error {
 			return fmt.Errorf("relay the log: %w", err)
 		}
 	}
-	if len(tail.b) == 0 {
-		return nil
-	}
-	l.opts.Notice("The end of the output:")
 	_, err := l.out.Write(tail.b)
 	return err
 }

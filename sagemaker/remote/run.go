@@ -61,7 +61,7 @@ func (r *Remote) Run(ctx context.Context, step Step, out io.Writer) (exchange.Re
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	go r.listen(work)
-	run := &running{Remote: r, step: n, hosts: newHosts(step), relay: relay{Remote: r, step: n, out: out}}
+	run := &running{Remote: r, step: n, hosts: newHosts(step), relay: relay{Remote: r, host: exchange.FirstHost, step: n, out: out}}
 	return run.wait(ctx, work)
 }
 
@@ -198,9 +198,19 @@ func (r *running) look(ctx context.Context) (progress bool, result *exchange.Res
 		return false, nil, nil // the others are still at it
 	}
 	if f := r.hosts.firstFailure(); f != nil && (first.Cancelled || (first.ExitCode == 0 && first.Error == "")) {
-		return true, f, nil
+		return true, f, r.hostTail(ctx, *f)
 	}
 	return true, &first, nil
+}
+
+// hostTail shows the end of another host's output: its script is why the job fails.
+func (r *running) hostTail(ctx context.Context, result exchange.Result) error {
+	if result.LogChunks == 0 {
+		return nil
+	}
+	r.opts.Notice("The end of the output of host %s:", result.Host)
+	l := relay{Remote: r.Remote, host: result.Host, step: r.step, out: r.relay.out, incarnation: result.Incarnation}
+	return l.printTail(ctx, result.LogChunks)
 }
 
 // cancel asks the agents to stop the script, once.
