@@ -84,7 +84,7 @@ func New(options Options) (*Coordinator, error) {
 		silent.SetOutput(io.Discard)
 		options.Log = silent
 	}
-	listener, err := net.Listen("tcp", options.Listen)
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", options.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("coordinator: listen on %s: %w", options.Listen, err)
 	}

@@ -140,7 +140,8 @@ func StartRunner(ctx context.Context, options RunnerOptions) (*RunnerProcess, er
 	}
 
 	p := &RunnerProcess{log: &tail{also: options.Log}, shutdown: options.ShutdownTimeout, done: make(chan struct{})}
-	p.cmd = exec.Command(binary, "run", "--config", configFile, "--working-directory", filepath.Join(dir, "work"))
+	// Not killed when ctx ends, but stopped: see below.
+	p.cmd = exec.CommandContext(context.WithoutCancel(ctx), binary, "run", "--config", configFile, "--working-directory", filepath.Join(dir, "work"))
 	p.cmd.Dir = filepath.Join(dir, "work")
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	p.cmd.Env = append(runnerEnv(os.Environ()),

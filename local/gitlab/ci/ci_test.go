@@ -444,8 +444,12 @@ func TestAliasesCannotExplode(t *testing.T) {
 func TestRulesIf(t *testing.T) {
 	t.Parallel()
 	project := []gitlab.Variable{
-		{Key: "BRANCH", Value: "feature/One"}, {Key: "EMPTY", Value: ""}, {Key: "YES", Value: "yes"},
-		{Key: "PATTERN", Value: "/^feature/"}, {Key: "WORD", Value: "feature"}, {Key: "NESTED", Value: "$YES"},
+		{Key: "BRANCH", Value: "feature/One"},
+		{Key: "EMPTY", Value: ""},
+		{Key: "YES", Value: "yes"},
+		{Key: "PATTERN", Value: "/^feature/"},
+		{Key: "WORD", Value: "feature"},
+		{Key: "NESTED", Value: "$YES"},
 	}
 	for expression, want := range map[string]bool{
 		`$YES`:                                   true,

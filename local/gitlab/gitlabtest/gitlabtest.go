@@ -102,7 +102,7 @@ func Commit(t testing.TB, dir string, files map[string]string) (sha string) {
 // Git runs git in dir, with nobody's settings, and returns what it prints.
 func Git(t testing.TB, dir string, args ...string) string {
 	t.Helper()
-	cmd := exec.Command("git", args...)
+	cmd := exec.CommandContext(t.Context(), "git", args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(),
 		"GIT_CONFIG_NOSYSTEM=1", "GIT_CONFIG_GLOBAL=/dev/null",

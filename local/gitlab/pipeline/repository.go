@@ -134,7 +134,7 @@ func (r *repository) projectPath() string {
 	if err != nil {
 		return fallback
 	}
-	where := origin
+	var where string
 	if u, err := url.Parse(origin); err == nil && u.Host != "" {
 		where = u.Path
 	} else if _, scp, ok := strings.Cut(origin, ":"); ok && !strings.Contains(origin, "://") {
@@ -230,7 +230,7 @@ func (r *repository) submodules() map[string]string {
 	}
 	for entry := range strings.Lines(entries) {
 		key, address, ok := strings.Cut(strings.TrimSpace(entry), " ")
-		if !ok || !(strings.HasPrefix(address, "../") || strings.HasPrefix(address, "./")) {
+		if !ok || (!strings.HasPrefix(address, "../") && !strings.HasPrefix(address, "./")) {
 			continue
 		}
 		name := strings.TrimSuffix(strings.TrimPrefix(key, "submodule."), ".url")
