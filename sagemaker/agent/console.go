@@ -18,7 +18,8 @@ const maxLine = 64 << 10
 type console struct {
 	mu     sync.Mutex
 	out    io.Writer
-	script *masker // nil if scripts are not shown
+	script *masker      // nil if scripts are not shown
+	lines  *metricLines // nil if they are shown whole
 }
 
 func newConsole(out io.Writer) *console { return &console{out: out} }
@@ -30,7 +31,8 @@ func (c *console) configure(job exchange.Job) {
 	case exchange.CloudWatchOff:
 		return
 	case exchange.CloudWatchMetrics:
-		out = newMetricLines(c.out, job.Metrics)
+		c.lines = newMetricLines(c.out, job.Metrics)
+		out = c.lines
 	}
 	c.script = newMasker(out, job.Masked, job.MaskedPrefixes)
 }
@@ -56,8 +58,12 @@ func (c *console) Write(p []byte) (int, error) {
 func (c *console) Flush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.script != nil {
-		c.script.Flush()
+	if c.script == nil {
+		return
+	}
+	c.script.Flush()
+	if c.lines != nil {
+		c.lines.flushLine()
 	}
 }
 
@@ -87,8 +93,10 @@ func (m *metricLines) Write(p []byte) (int, error) {
 			part = rest[:i]
 		}
 		rest = rest[len(part):]
-		m.line = append(m.line, part[:min(len(part), maxLine-min(len(m.line), maxLine))]...)
+		text := bytes.TrimSuffix(part, []byte("\n"))
+		m.line = append(m.line, text[:min(len(text), maxLine-len(m.line))]...)
 		if i > 0 {
+			m.line = append(m.line, '\n')
 			m.flushLine()
 		}
 	}

@@ -116,7 +116,7 @@ func (p *platform) environment(container []string, extra map[string]string) []st
 	}
 	// The toolkit calls these by other names in SM_TRAINING_ENV and outside.
 	env["SM_HPS"] = env["SM_HYPERPARAMETERS"]
-	env["SM_CHANNELS"] = envValue(slices.Sorted(maps.Keys(training["channel_input_dirs"].(map[string]string))))
+	env["SM_CHANNELS"] = envValue(append([]string{}, slices.Sorted(maps.Keys(p.channels))...))
 	delete(env, "SM_HYPERPARAMETERS")
 	delete(env, "SM_CHANNEL_INPUT_DIRS")
 	maps.Copy(env, extra)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ func (a *agent) setUp(ctx context.Context) error {
 	if a.scratch, err = makeScratch(); err != nil {
 		return err
 	}
-	if a.shell, err = findShell(ctx, a.env); err != nil {
+	if a.shell, err = findShell(ctx, shellCandidates(), a.env); err != nil {
 		return err
 	}
 	for _, dir := range []string{a.job.ProjectDir, a.job.TmpDir} {
@@ -130,13 +131,22 @@ func (a *agent) fetchWorkspace(ctx context.Context) error {
 // shellProbe prints "ok" in a shell that knows the quoting of the runner's scripts.
 const shellProbe = `printf %s $'\157\153'`
 
-// findShell finds a shell for the runner's scripts: bash, else one that knows
-// $'…'; dash does not.
-func findShell(ctx context.Context, env []string) (string, error) {
+// shellCandidates are looked for on the PATH and, if that is odd, where the
+// runner's own detection looks.
+func shellCandidates() []string {
+	return []string{
+		"bash", "/usr/local/bin/bash", "/usr/bin/bash", "/bin/bash",
+		"zsh", "ksh", "mksh", "ash", "sh", "/usr/bin/sh", "/bin/sh", "/busybox/sh",
+	}
+}
+
+// findShell finds a shell for the runner's scripts: the first candidate that
+// knows $'…'; dash does not.
+func findShell(ctx context.Context, candidates, env []string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	var tried []string
-	for _, name := range []string{"bash", "/usr/local/bin/bash", "/usr/bin/bash", "/bin/bash", "zsh", "ksh", "mksh", "ash", "sh", "/bin/sh", "/busybox/sh"} {
+	for _, name := range candidates {
 		shell, err := exec.LookPath(name)
 		if err != nil {
 			continue
@@ -146,7 +156,9 @@ func findShell(ctx context.Context, env []string) (string, error) {
 		if out, err := cmd.Output(); err == nil && string(out) == "ok" {
 			return shell, nil
 		}
-		tried = append(tried, shell)
+		if !slices.Contains(tried, shell) {
+			tried = append(tried, shell)
+		}
 	}
 	if len(tried) == 0 {
 		return "", &userError{"the image has no shell: choose an image with bash"}
