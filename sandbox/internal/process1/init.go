@@ -236,6 +236,9 @@ func dropPrivileges(cfg *Config) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fail("set no_new_privs", "", err)
 	}
+	// Keys of our parent's session are not for the command. Without the
+	// kernel's key store there are none.
+	_, _ = unix.KeyctlJoinSessionKeyring("")
 	// The command may have our user id; it must not read our memory.
 	return fail("hide process 1", "", unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0))
 }
