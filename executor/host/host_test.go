@@ -207,10 +207,10 @@ func TestStop(t *testing.T) {
 		code   int
 		want   string
 	}{
-		"ends on SIGTERM":       {generated("echo ready; sleep 1000"), time.Minute, 1, "ready\n"},
+		"ends on SIGTERM":       {generated("bash -c 'echo ready; exec sleep 1000'"), time.Minute, 1, "ready\n"},
 		"has time to clean up":  {`trap 'echo bye; exit 7' TERM; echo ready; while :; do sleep 0.01; done`, time.Minute, 7, "ready\nbye\n"},
 		"ignores SIGTERM":       {`trap '' TERM; echo ready; while :; do sleep 0.01; done`, time.Millisecond, 137, "ready\n"},
-		"has processes that do": {`(trap "" TERM; sleep 1000) & echo ready; sleep 1000`, time.Minute, 143, "ready\n"},
+		"has processes that do": {`(trap "" TERM; sleep 1000) & bash -c 'echo ready; exec sleep 1000'; :`, time.Minute, 143, "ready\n"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

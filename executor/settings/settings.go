@@ -124,7 +124,7 @@ type Waits struct {
 type Host struct {
 	Runner   string `toml:"runner" doc:"Path of the gitlab-runner program that scripts call for cache and artifacts. Empty: the one on PATH."`
 	RootFS   string `toml:"rootfs" doc:"Directory tree that host scripts see instead of the runner host's own system. It needs bash, git and CA roots."`
-	UIDBase  int    `toml:"uid_base" doc:"First user ID of the sandboxes, when the runner runs as root: each running job has one of its own."`
+	UIDBase  int    `toml:"uid_base" doc:"First user ID of the sandboxes, when the runner runs as root: running jobs of one project and protection share one, others never do."`
 	UIDCount int    `toml:"uid_count" doc:"Number of such user IDs; at least the runner's concurrent."`
 }
 
