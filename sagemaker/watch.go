@@ -149,6 +149,15 @@ func (t *Training) Wait(ctx context.Context, name string) (*awssagemaker.Describ
 	}
 }
 
+// Stopping tells whether SageMaker is stopping a job, or has ended it.
+func (t *Training) Stopping(ctx context.Context, name string) (bool, error) {
+	d, err := t.describe(ctx, name)
+	if err != nil {
+		return false, err
+	}
+	return d.TrainingJobStatus == types.TrainingJobStatusStopping || ended(d.TrainingJobStatus), nil
+}
+
 // Stop asks SageMaker to stop a job of this process's own. A job that has
 // ended, or never was, is fine.
 func (t *Training) Stop(ctx context.Context, name string) error {
