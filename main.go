@@ -38,7 +38,7 @@ func report(w io.Writer, err error) {
 }
 
 func commands() []*cli.Command {
-	return []*cli.Command{localCommand()}
+	return append(stageCommands(), localCommand())
 }
 
 func newApp() *cli.App {

@@ -35,6 +35,9 @@ type Training struct {
 	Owner  Owner
 	Region string
 	Report Reporter
+	// SilentAfter is how long Attend lets an agent be silent before it asks
+	// SageMaker; 0 means a minute.
+	SilentAfter time.Duration
 
 	seen transitions
 }

@@ -104,12 +104,15 @@ func (l *launch) judgeStart(ctx context.Context, job *Job, d *awssagemaker.Descr
 type Beat interface{ Silence() time.Duration }
 
 // Attend watches a job while its agent works. As long as the agent is heard of
-// it costs nothing; after a minute of silence SageMaker is asked. It returns
+// it costs nothing; after SilentAfter SageMaker is asked. It returns
 // the job's description when the job has ended, or ctx's error.
 func (t *Training) Attend(ctx context.Context, name string, beat Beat) (*awssagemaker.DescribeTrainingJobOutput, error) {
-	poll := silenceDescribe
+	silent := t.SilentAfter
+	if silent == 0 {
+		silent = silenceAfter
+	}
 	for {
-		wait := silenceAfter - beat.Silence()
+		wait := silent - beat.Silence()
 		if wait <= 0 {
 			d, err := t.describe(ctx, name)
 			if err != nil {
@@ -119,9 +122,9 @@ func (t *Training) Attend(ctx context.Context, name string, beat Beat) (*awssage
 			if ended(d.TrainingJobStatus) {
 				return d, nil
 			}
-			wait = poll
+			wait = min(silent, silenceDescribe)
 		}
-		if err := sleep(ctx, max(wait, time.Second)); err != nil {
+		if err := sleep(ctx, max(wait, 100*time.Millisecond)); err != nil {
 			return nil, err
 		}
 	}
