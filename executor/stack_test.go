@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 	sandbox.Init()
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
-		case "version":
+		case "--version":
 			os.Exit(0)
 		case "agent":
 			os.Exit(runAgent(os.Args[2:]))

@@ -32,7 +32,7 @@ const maxArgument = 256
 // startAgent is what /bin/sh in the container runs. S3 drops the execute bit
 // and a channel may be read-only or mounted noexec, so the agent is copied to
 // the first place where it proves to run.
-const startAgent = `n=sagemaker-executor;for d in /tmp /dev/shm /opt/ml;do a=$d/.$n;{ cp /opt/ml/input/data/$n/$n $a&&chmod 755 $a&&$a version;}>/dev/null 2>&1&&exec $a "$@";done;echo "$n: cannot run in /tmp, /dev/shm, /opt/ml">/opt/ml/output/failure;exit 1`
+const startAgent = `n=sagemaker-executor;for d in /tmp /dev/shm /opt/ml;do a=$d/.$n;{ cp /opt/ml/input/data/$n/$n $a&&chmod 755 $a&&$a --version;}>/dev/null 2>&1&&exec $a "$@";done;printf "$n: cannot run in /tmp, /dev/shm, /opt/ml">/opt/ml/output/failure;exit 1`
 
 // BinaryStore is what publishing the agent asks of S3.
 type BinaryStore interface {
