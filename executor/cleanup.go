@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker"
@@ -48,13 +47,7 @@ func Cleanup(ctx context.Context, o Stage) error {
 // cleanHost removes the job's directory. It goes last, and although AWS may be
 // out of reach: without the state, the next cleanup looks into S3.
 func (s *stage) cleanHost(ctx context.Context) error {
-	if err := s.host().Cleanup(ctx); err != nil {
-		return err
-	}
-	if err := os.RemoveAll(s.dirs.base); err != nil {
-		return fmt.Errorf("remove the job's directory: %w", err)
-	}
-	return nil
+	return s.host.Cleanup(ctx)
 }
 
 // cleanAWS ends every attempt of the job that the exchange knows of.

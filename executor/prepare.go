@@ -31,7 +31,7 @@ func Prepare(ctx context.Context, o Stage) error {
 	}
 	if s.job.Canary() {
 		// The runner's check of itself: no project sent this job.
-		if err := s.host().Prepare(ctx); err != nil {
+		if err := s.host.Prepare(ctx); err != nil {
 			return err
 		}
 		return (&state{Kind: request.KindHost}).save(s.dirs.base)
@@ -43,7 +43,7 @@ func Prepare(ctx context.Context, o Stage) error {
 	if err := (&state{Kind: req.Kind}).save(s.dirs.base); err != nil {
 		return err
 	}
-	if err := s.host().Prepare(ctx); err != nil {
+	if err := s.host.Prepare(ctx); err != nil {
 		return err
 	}
 	s.log.Line("%s of the job's time-out of %s are left, the start of the instance included",

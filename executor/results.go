@@ -81,6 +81,10 @@ func (t *training) results(project string) error {
 		return err
 	}
 	defer root.Close()
+	uid, gid, err := t.host.Owner()
+	if err != nil {
+		return err
+	}
 	name := path.Base(project)
 	lines := t.resultLines()
 	if t.wantsResultFile() {
@@ -92,6 +96,9 @@ func (t *training) results(project string) error {
 		}
 		if err := write(root, file, os.O_CREATE|os.O_EXCL, lines); err != nil {
 			return err
+		}
+		if err := root.Lchown(file, uid, gid); err != nil {
+			return fmt.Errorf("write %s: %w", resultFile, err)
 		}
 	}
 	env := filepath.Join(name+".tmp", gitlabEnvFile)

@@ -91,7 +91,7 @@ func Run(ctx context.Context, o RunOptions) error {
 
 // onHost runs a script in the sandbox on the runner host.
 func (s *stage) onHost(ctx context.Context, script *os.File) error {
-	code, err := s.host().Run(ctx, script, s.out, s.out)
+	code, err := s.host.Run(ctx, script, s.out, s.out)
 	if err != nil {
 		return err
 	}

@@ -104,7 +104,7 @@ func newStack(t *testing.T, faults string) *stack {
 		answer, err := http.Post(server.URL+"/_local/faults", "application/json", strings.NewReader(faults))
 		require.NoError(t, err)
 		defer answer.Body.Close()
-		require.Equal(t, http.StatusOK, answer.StatusCode)
+		require.Equal(t, http.StatusNoContent, answer.StatusCode)
 	}
 	config := awssdk.Config{
 		Region: "us-east-1", BaseEndpoint: awssdk.String(server.URL),

@@ -54,6 +54,7 @@ type stage struct {
 	deadline time.Time // when GitLab's time-out ends the job
 	log      *joblog.Log
 	out      io.Writer // what scripts write goes here
+	host     *host.Host
 	dirs     dirs
 	clients  *sagemaker.Clients // see aws
 }
@@ -81,9 +82,10 @@ func open(o Stage) (*stage, error) {
 		deadline = time.Now().Add(j.Timeout)
 	}
 	log := joblog.New(o.Stdout)
+	sandbox := newHost(s, j)
 	return &stage{
 		Stage: o, job: j, settings: s, deadline: deadline,
-		log: log, out: log.Writer(), dirs: newDirs(s.WorkDir, j),
+		log: log, out: log.Writer(), host: sandbox, dirs: newDirs(sandbox, j),
 	}, nil
 }
 
@@ -137,18 +139,32 @@ func (s *stage) store(c *sagemaker.Clients) exchange.Store {
 
 // remote is the executor's end of an attempt's exchange.
 func (s *stage) remote(c *sagemaker.Clients, attempt int) *remote.Remote {
-	project, _ := s.projectDir() // who needs it has checked it
+	// Who needs these two has checked them.
+	project, _ := s.projectDir()
+	uid, gid, _ := s.host.Owner()
 	return remote.New(s.store(c), s.keys(attempt), remote.Options{
 		LogLimit:  s.settings.Agent.LogLimit,
 		StopGrace: s.settings.Agent.StopGrace.D(),
 		Notice:    s.log.Line,
 		// The host's own paths differ from those that scripts see.
 		ProjectPath: project, TmpPath: project + ".tmp",
+		UID: uid, GID: gid,
 	})
 }
 
-// host is the sandbox on the runner host.
-func (s *stage) host() *host.Host { return host.New(s.hostOptions()) }
+// newHost is the sandbox on the runner host.
+func newHost(s *settings.Settings, j *job.Job) *host.Host {
+	o := host.Options{
+		Instance: j.Instance, ProjectID: j.ProjectID, Protection: j.Protection(), JobID: j.ID,
+		WorkDir: s.WorkDir, BuildsDir: BuildsDir(j.ID), CacheDir: CacheDir,
+		Runner: s.Host.Runner, RootFS: s.Host.RootFS, UIDBase: s.Host.UIDBase, UIDCount: s.Host.UIDCount,
+		StopGrace: s.Agent.StopGrace.D(),
+	}
+	if s.File != "" {
+		o.Hide = append(o.Hide, s.File)
+	}
+	return host.New(o)
+}
 
 // dirs are a job's directories. The names inside are those that the runner's
 // scripts hold, in the sandbox and in the container.
@@ -158,9 +174,8 @@ type dirs struct {
 	inside string // builds directory inside
 }
 
-func newDirs(workDir string, j *job.Job) dirs {
-	base := filepath.Join(workDir, "jobs", j.Instance, strconv.FormatInt(j.ID, 10))
-	return dirs{base: base, builds: filepath.Join(base, "builds"), inside: BuildsDir(j.ID)}
+func newDirs(h *host.Host, j *job.Job) dirs {
+	return dirs{base: filepath.Dir(h.Builds()), builds: h.Builds(), inside: BuildsDir(j.ID)}
 }
 
 // projectDir is the project's directory inside. The runner says it by the
@@ -197,8 +212,4 @@ func (s *stage) projectRoot(inside string) (*os.Root, error) {
 		return nil, fmt.Errorf("open the project's directory: %w", err)
 	}
 	return root, nil
-}
-
-func (s *stage) hostOptions() host.Options {
-	return host.Options{Builds: s.dirs.builds, Inside: s.dirs.inside}
 }

@@ -33,13 +33,12 @@ func TestPlaceOf(t *testing.T) {
 // newTestStage is a stage of a job without AWS and without a sandbox.
 func newTestStage(t *testing.T, j *job.Job, environ ...string) *training {
 	t.Helper()
-	if j.ID == 0 {
-		j.ID = 401
-	}
+	j.ID, j.Instance = 401, "i"
 	s := settings.Default()
 	s.WorkDir, s.Region = t.TempDir(), "eu-west-1"
 	log := joblog.New(io.Discard)
-	st := &stage{Stage: Stage{Environ: environ}, job: j, settings: s, log: log, out: log.Writer(), dirs: newDirs(s.WorkDir, j)}
+	st := &stage{Stage: Stage{Environ: environ}, job: j, settings: s, log: log, out: log.Writer(), host: newHost(s, j)}
+	st.dirs = newDirs(st.host, j)
 	return &training{stage: st, state: &state{}}
 }
 
@@ -122,6 +121,9 @@ func TestResults(t *testing.T) {
 		project := filepath.Join(s.dirs.builds, "group", "demo")
 		require.NoError(t, os.MkdirAll(project, 0o755))
 		require.NoError(t, os.MkdirAll(project+".tmp", 0o755))
+		if os.Geteuid() == 0 { // as prepare does
+			require.NoError(t, os.Chown(s.dirs.builds, 65534, 65534))
+		}
 		return s, project
 	}
 	const inside = "/tmp/builds/401/group/demo"

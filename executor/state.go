@@ -67,7 +67,7 @@ func (st *state) save(base string) error {
 	if err != nil {
 		return fmt.Errorf("write the job's state: %w", err)
 	}
-	if err := os.MkdirAll(base, 0o711); err != nil {
+	if err := os.MkdirAll(base, 0o700); err != nil {
 		return fmt.Errorf("make the job's directory: %w", err)
 	}
 	f, err := os.CreateTemp(base, stateFile+".*")

@@ -21,7 +21,7 @@ import (
 )
 
 const (
-	capacityA = `[{"service":"sagemaker","operation":"CreateTrainingJob","match":{"ResourceConfig.InstanceType":"ml.m5.large"},"job":{"capacity":"failed"}}]`
+	capacityA = `[{"match":{"ResourceConfig.InstanceType":"ml.m5.large"},"job":{"capacity":"failed"}}]`
 )
 
 func TestAJobsWay(t *testing.T) {
@@ -66,7 +66,7 @@ func TestAJobsWay(t *testing.T) {
 			script: "echo there", want: "ok", says: []string{"there"},
 		},
 		"the model cannot be uploaded": {
-			faults: `[{"service":"sagemaker","operation":"CreateTrainingJob","job":{"upload_error":"disk full"}}]`,
+			faults: `[{"job":{"upload_error":"disk full"}}]`,
 			script: "mkdir out; echo model > out/model", want: "70", says: []string{"Artifact upload failed"},
 			files: map[string]string{"out/model": "model\n"},
 		},
@@ -129,7 +129,7 @@ func TestAfterScriptRunsInTheSameContainer(t *testing.T) {
 
 func TestAModelThatCannotBeUploadedFailsTheJobAlthoughAnAfterScriptFollowed(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, `[{"service":"sagemaker","operation":"CreateTrainingJob","job":{"upload_error":"disk full"}}]`)
+	s := newStack(t, `[{"job":{"upload_error":"disk full"}}]`)
 	j := s.job(t, 401, true, []string{"out/"}, nil)
 	j.start(t.Context())
 	require.NoError(t, j.run(t.Context(), "build_script", "cd "+j.project()+"; mkdir out; echo 1 > out/f"), j.log)
@@ -143,7 +143,7 @@ func TestAModelThatCannotBeUploadedFailsTheJobAlthoughAnAfterScriptFollowed(t *t
 
 func TestCleanupWaitsForAnUploadWhereNoStageDoes(t *testing.T) {
 	t.Parallel()
-	s := newStack(t, `[{"service":"sagemaker","operation":"CreateTrainingJob","job":{"upload_delay":"2s"}}]`)
+	s := newStack(t, `[{"job":{"upload_delay":"2s"}}]`)
 	j := s.job(t, 401, true, nil, nil)
 	j.start(t.Context())
 	require.NoError(t, j.run(t.Context(), "build_script", "echo model > $SM_MODEL_DIR/m"), j.log)
@@ -205,7 +205,7 @@ func TestCancel(t *testing.T) {
 
 	t.Run("while the instance is pending", func(t *testing.T) {
 		t.Parallel()
-		s := newStack(t, `[{"service":"sagemaker","operation":"CreateTrainingJob","job":{"capacity":"pending"}}]`)
+		s := newStack(t, `[{"job":{"capacity":"pending"}}]`)
 		j := s.job(t, 401, false, nil, nil)
 		j.start(t.Context())
 		require.Error(t, j.cancelAt("Created training job", func(ctx context.Context) error { return j.run(ctx, "build_script", "true") }))
