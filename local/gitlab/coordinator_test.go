@@ -129,13 +129,17 @@ func TestRunnerRunsJobs(t *testing.T) {
 	}
 }
 
+// talking is a script that never ends and is never silent: the runner asks about
+// a silent job only every half minute.
+var talking = []string{"echo begin", "while :; do echo tick; sleep 0.2; done"}
+
 func TestCancel(t *testing.T) {
 	t.Parallel()
 	s := startShell(t, gitlab.Options{}, nil)
 
 	t.Run("gracefully", func(t *testing.T) {
 		t.Parallel()
-		job := s.enqueue(t, gitlab.Payload{Steps: append(gitlab.Script("echo begin; sleep 600"), gitlab.AfterScript("echo after $CI_JOB_STATUS"))})
+		job := s.enqueue(t, gitlab.Payload{Steps: append(gitlab.Script(talking...), gitlab.AfterScript("echo after $CI_JOB_STATUS"))})
 		require.NoError(t, job.WaitTrace(deadline(t), "begin"))
 		job.Cancel(false)
 		assert.Equal(t, gitlab.StateCanceling, job.State())
@@ -144,7 +148,7 @@ func TestCancel(t *testing.T) {
 	})
 	t.Run("by force", func(t *testing.T) {
 		t.Parallel()
-		job := s.enqueue(t, gitlab.Payload{Steps: append(gitlab.Script("echo begin; sleep 600"), gitlab.AfterScript("touch /nonexistent; echo after"))})
+		job := s.enqueue(t, gitlab.Payload{Steps: append(gitlab.Script(talking...), gitlab.AfterScript("echo after"))})
 		require.NoError(t, job.WaitTrace(deadline(t), "begin"))
 		job.Cancel(true)
 		assert.Equal(t, gitlab.StateCanceled, job.State())

@@ -493,7 +493,7 @@ func TestPredefined(t *testing.T) {
 	variables := map[string]gitlab.Variable{}
 	for _, v := range ci.Predefined(
 		ci.Project{ID: 3, Path: "group/sub/demo", URL: "http://x/group/sub/demo"},
-		ci.Commit{SHA: "0123456789abcdef", Branch: "Feature/A_b", Message: "Title costs $5\n\nBody\n", DefaultBranch: "main"},
+		ci.Commit{SHA: "0123456789abcdef", Branch: "Feature/A_b", Message: "Title costs $5\n\nBody\n", DefaultBranch: "main", Author: "Jo Doe <jo@example.com>"},
 		7, "push") {
 		variables[v.Key] = v
 	}
@@ -501,7 +501,7 @@ func TestPredefined(t *testing.T) {
 		"CI_COMMIT_SHORT_SHA": "01234567", "CI_COMMIT_REF_NAME": "Feature/A_b", "CI_COMMIT_REF_SLUG": "feature-a-b",
 		"CI_COMMIT_BRANCH": "Feature/A_b", "CI_COMMIT_TITLE": "Title costs $5", "CI_COMMIT_DESCRIPTION": "Body\n",
 		"CI_PROJECT_NAME": "demo", "CI_PROJECT_NAMESPACE": "group/sub", "CI_PROJECT_ROOT_NAMESPACE": "group",
-		"CI_PIPELINE_ID": "7", "CI_PIPELINE_SOURCE": "push", "CI_DEFAULT_BRANCH": "main",
+		"CI_PIPELINE_ID": "7", "CI_PIPELINE_SOURCE": "push", "CI_DEFAULT_BRANCH": "main", "GITLAB_USER_NAME": "Jo Doe", "GITLAB_USER_LOGIN": "jo",
 	} {
 		assert.Equal(t, want, variables[key].Value, key)
 	}

@@ -271,6 +271,9 @@ func (r *run) payload(t *task) (gitlab.Payload, error) {
 		{Key: "CI_JOB_URL", Value: fmt.Sprintf("%s/%s/-/jobs/%d", server.URL(), r.repo.path, id), Public: true},
 		{Key: "CI_JOB_TOKEN", Value: token, Masked: true},
 		{Key: "CI_JOB_STARTED_AT", Value: time.Now().UTC().Format(time.RFC3339), Public: true},
+		{Key: "CI_RUNNER_ID", Value: "1", Public: true},
+		{Key: "CI_RUNNER_DESCRIPTION", Value: "local", Public: true},
+		{Key: "CI_RUNNER_TAGS", Value: `["` + strings.Join(r.options.Tags, `", "`) + `"]`, Public: true},
 		{Key: "CI_REPOSITORY_URL", Value: server.RepositoryURL(r.repo.path, token)},
 	}
 	var dotenv []gitlab.Variable
