@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"path/filepath"
 
@@ -24,6 +25,7 @@ func localCommand() *cli.Command {
 
 func localAWSCommand() *cli.Command {
 	var opts localaws.Options
+	var engine string
 	return &cli.Command{
 		Name:  "aws",
 		Usage: "serve S3, SageMaker, CloudWatch Logs and STS on one port; any access key is accepted",
@@ -36,17 +38,31 @@ func localAWSCommand() *cli.Command {
 			&cli.BoolFlag{Name: "tls", Usage: "serve HTTPS with a certificate of an authority of our own, DIR/ca.pem", Destination: &opts.TLS},
 			&cli.StringFlag{Name: "tls-cert", Usage: "serve HTTPS with the certificate in this PEM `FILE`", Destination: &opts.TLSCert},
 			&cli.StringFlag{Name: "tls-key", Usage: "PEM `FILE` with the key of --tls-cert", Destination: &opts.TLSKey},
+			&cli.StringFlag{Name: "engine", Usage: "run real images with `COMMAND`, podman or docker, instead of this machine's system in a sandbox", Destination: &engine},
 			&cli.StringFlag{Name: "faults", Usage: "JSON `FILE` with what shall go wrong", Destination: &opts.Faults},
 		},
 		Action: func(c *cli.Context) error {
 			if err := noArguments(c); err != nil {
 				return err
 			}
-			opts.Runtime = container.NewSandbox(filepath.Join(opts.Data, "images.json"))
+			runtime, err := containerRuntime(c.Context, engine, opts.Data)
+			if err != nil {
+				return err
+			}
+			opts.Runtime = runtime
 			opts.Log = logrus.StandardLogger()
 			return localaws.Run(c.Context, opts)
 		},
 	}
+}
+
+// containerRuntime is what runs the jobs' containers: an engine when one is
+// named, else the sandbox, which needs none.
+func containerRuntime(ctx context.Context, engine, data string) (container.Runtime, error) {
+	if engine != "" {
+		return container.NewEngine(ctx, engine, data)
+	}
+	return container.NewSandbox(filepath.Join(data, "images.json")), nil
 }
 
 func localPipelineCommand() *cli.Command {
