@@ -40,6 +40,7 @@ func localAWSCommand() *cli.Command {
 			&cli.StringFlag{Name: "tls-key", Usage: "PEM `FILE` with the key of --tls-cert", Destination: &opts.TLSKey},
 			&cli.StringFlag{Name: "engine", Usage: "run real images with `COMMAND`, podman or docker, instead of this machine's system in a sandbox", Destination: &engine},
 			&cli.StringFlag{Name: "faults", Usage: "JSON `FILE` with what shall go wrong", Destination: &opts.Faults},
+			&cli.StringFlag{Name: "roles", Usage: "JSON `FILE` with IAM roles: switches access control on", Destination: &opts.Roles},
 		},
 		Action: func(c *cli.Context) error {
 			if err := noArguments(c); err != nil {

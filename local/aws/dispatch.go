@@ -32,21 +32,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	s.requests.count(call.service, call.operation, call.body)
-	service := s.services[call.service]
-	if service == nil {
+	if s.services[call.service] == nil {
 		rpc.WriteError(w, &rpc.Error{
 			Code: "UnknownOperationException", Status: http.StatusNotImplemented,
 			Message: "local AWS does not have the service " + call.service + " yet",
 		})
 		return
 	}
-	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if err := call.validate(); err != nil {
-			call.writeError(w, r, err)
-			return
-		}
-		service.ServeHTTP(w, r)
-	})
+	answer := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, call) })
 	if f := s.faults.request(call, r); f != nil {
 		f.serve(w, r, call, answer)
 		return

@@ -45,6 +45,10 @@ type Options struct {
 	// /_local/faults.
 	Faults string
 
+	// Roles is a JSON file with the account's IAM roles; with one, roles are
+	// switched on and their credentials may do only what their policies allow.
+	Roles string
+
 	// Runtime runs the jobs' containers; without one there is no SageMaker.
 	Runtime container.Runtime
 
@@ -81,6 +85,7 @@ type Server struct {
 	sessions *sts.Sessions
 	requests requests
 	faults   faults
+	roles    roles // nil when roles are off
 
 	close    sync.Once
 	closeErr error
@@ -151,6 +156,9 @@ func (s *Server) addServices(ctx context.Context, listener *net.Listener) error 
 	if err := s.faults.load(o.Faults); err != nil {
 		return err
 	}
+	if s.roles, err = loadRoles(o.Roles); err != nil {
+		return err
+	}
 	if s.objects, err = s3.New(s3.Options{Dir: filepath.Join(o.Data, "s3"), Region: o.Region, Account: o.Account}); err != nil {
 		return err
 	}
@@ -158,14 +166,18 @@ func (s *Server) addServices(ctx context.Context, listener *net.Listener) error 
 		return err
 	}
 	s.sessions = sts.NewSessions(time.Now)
-	s.sts = sts.New(sts.Options{Account: o.Account, Sessions: s.sessions, Caller: s.session})
+	identity := sts.Options{Account: o.Account, Sessions: s.sessions, Caller: s.session}
+	if s.roles != nil {
+		identity.Trust = s.roles.trust
+	}
+	s.sts = sts.New(identity)
 	s.services = map[string]http.Handler{"s3": s.objects, "logs": s.logs, "sts": s.sts}
 	if o.Runtime == nil {
 		return nil
 	}
 	jobs, err := sagemaker.New(sagemaker.Options{
 		Data: filepath.Join(o.Data, "sagemaker"), Region: o.Region, Account: o.Account,
-		Objects:     func(string) sagemaker.Objects { return objects{s3: s.objects} },
+		Objects:     func(role string) sagemaker.Objects { return objects{s3: s.objects, allowed: s.platform(role)} },
 		Logs:        logSink{s.logs},
 		Credentials: containerCredentials{s.sessions, credentials},
 		Faults:      &s.faults,
