@@ -32,6 +32,9 @@ import (
 // died without a word must not hold the agent.
 const answerTimeout = time.Minute
 
+// outputPart allows for outputs of 156 GiB.
+const outputPart = 16 << 20
+
 // Options say where the exchange is.
 type Options struct {
 	// Exchange is the URL of the attempt's prefix: s3://BUCKET/PREFIX/.
@@ -75,7 +78,7 @@ func Run(ctx context.Context, opts Options) error {
 		opts.Stdout = os.Stdout
 	}
 	a := &agent{
-		store: exchange.NewS3Store(client, bucket), keys: exchange.Keys{Prefix: prefix}, opts: opts,
+		store: exchange.NewS3Store(client, bucket, exchange.WithPartSize(outputPart)), keys: exchange.Keys{Prefix: prefix}, opts: opts,
 	}
 	return a.run(ctx)
 }

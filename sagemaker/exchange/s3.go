@@ -23,9 +23,10 @@ import (
 )
 
 const (
-	// partSize times the limit of 10,000 parts is the largest object: 78 GiB.
-	partSize = 8 << 20
-	// partConcurrency keeps an upload below 40 MiB of memory.
+	// defaultPartSize is S3's smallest. Times its limit of 10,000 parts it makes
+	// the largest object, 48 GiB.
+	defaultPartSize = 5 << 20
+	// partConcurrency is how many parts are sent at a time.
 	partConcurrency = 2
 
 	// maxAttempts with a mean back-off of maxBackoff is a little over two minutes.
@@ -46,9 +47,19 @@ type S3Store struct {
 
 var _ Store = (*S3Store)(nil)
 
+// Option changes how an S3Store works.
+type Option func(*transfermanager.Options)
+
+// WithPartSize sets the size of the parts of large objects, in bytes: an upload
+// holds about four in memory, and 10,000 are the largest object. The default is
+// 5 MiB.
+func WithPartSize(n int64) Option {
+	return func(o *transfermanager.Options) { o.PartSizeBytes, o.MultipartUploadThreshold = n, n }
+}
+
 // NewS3Store makes a Store of a bucket. Whatever the client's own retry
 // settings, requests are repeated until S3 has been gone for about two minutes.
-func NewS3Store(client *s3.Client, bucket string) *S3Store {
+func NewS3Store(client *s3.Client, bucket string, opts ...Option) *S3Store {
 	patient := s3.New(client.Options(), func(o *s3.Options) {
 		o.Retryer = retry.NewStandard(func(r *retry.StandardOptions) {
 			r.MaxAttempts = maxAttempts
@@ -64,10 +75,12 @@ func NewS3Store(client *s3.Client, bucket string) *S3Store {
 		client: patient,
 		bucket: bucket,
 		transfer: transfermanager.New(patient, func(o *transfermanager.Options) {
-			o.PartSizeBytes = partSize
-			o.MultipartUploadThreshold = partSize
+			WithPartSize(defaultPartSize)(o)
 			o.Concurrency = partConcurrency
 			o.FailTimeout = 10 * time.Second
+			for _, opt := range opts {
+				opt(o)
+			}
 		}),
 	}
 }
@@ -84,7 +97,7 @@ func backoff(attempt int, _ error) (time.Duration, error) {
 // URL implements Store.
 func (s *S3Store) URL(key string) string { return "s3://" + s.bucket + "/" + key }
 
-// Put implements Store, in parts of 8 MiB.
+// Put implements Store, in parts.
 func (s *S3Store) Put(ctx context.Context, key string, r io.Reader) error {
 	_, err := s.transfer.UploadObject(ctx, &transfermanager.UploadObjectInput{Bucket: &s.bucket, Key: &key, Body: r})
 	return s.wrap("upload", key, err)

@@ -52,7 +52,7 @@ func agentMain(url string) int {
 
 // world is an exchange with a project on the host and room for containers.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	server *exchangetest.Server
 	keys   exchange.Keys
 	job    exchange.Job
@@ -79,7 +79,7 @@ func (n *notices) String() string {
 	return strings.Join(n.lines, "\n")
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{
 		t: t, server: exchangetest.NewServer(t), notices: &notices{},
@@ -110,7 +110,7 @@ func (w *world) published(opts remote.Options) *remote.Remote {
 
 // container is an agent in a process of its own.
 type container struct {
-	t      *testing.T
+	t      testing.TB
 	cmd    *exec.Cmd
 	mlDir  string
 	stdout lockedBuffer

@@ -20,7 +20,7 @@ import (
 )
 
 // windowSize bounds the memory of both ends.
-const windowSize = 4 << 20
+const windowSize = 2 << 20
 
 // Tree is a directory to pack.
 type Tree struct {
@@ -56,7 +56,7 @@ func Measure(ctx context.Context, root *os.Root) (Stats, error) {
 // is what changes or vanishes meanwhile.
 func Pack(ctx context.Context, w io.Writer, warn func(string), trees ...Tree) (Stats, error) {
 	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(windowSize),
-		zstd.WithEncoderConcurrency(2), zstd.WithLowerEncoderMem(true))
+		zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
 	if err != nil {
 		return Stats{}, fmt.Errorf("pack: %w", err)
 	}

@@ -50,7 +50,7 @@ const (
 // are dropped. An error that wraps ErrRefused names the entry.
 func Unpack(ctx context.Context, r io.Reader, opts Options) (Stats, error) {
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
-		zstd.WithDecoderMaxWindow(2*windowSize))
+		zstd.WithDecoderMaxWindow(4*windowSize))
 	if err != nil {
 		return Stats{}, fmt.Errorf("unpack: %w", err)
 	}
