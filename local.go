@@ -61,7 +61,11 @@ func localAWSCommand() *cli.Command {
 // named, else the sandbox, which needs none.
 func containerRuntime(ctx context.Context, engine, data string) (container.Runtime, error) {
 	if engine != "" {
-		return container.NewEngine(ctx, engine, data)
+		owner, err := filepath.Abs(data)
+		if err != nil {
+			return nil, err
+		}
+		return container.NewEngine(ctx, engine, owner)
 	}
 	return container.NewSandbox(filepath.Join(data, "images.json")), nil
 }
