@@ -35,6 +35,7 @@ func localAWSCommand() *cli.Command {
 			&cli.StringFlag{Name: "region", Value: "us-east-1", Usage: "AWS `REGION`", Destination: &opts.Region},
 			&cli.DurationFlag{Name: "start-delay", Usage: "how long a job waits for its instances", Destination: &opts.StartDelay},
 			&cli.DurationFlag{Name: "upload-delay", Usage: "how much longer the upload of a model takes", Destination: &opts.UploadDelay},
+			&cli.DurationFlag{Name: "stop-grace", Usage: "how long a stopped job has between SIGTERM and SIGKILL (default: 120s, as AWS)", Destination: &opts.StopGrace},
 			&cli.BoolFlag{Name: "tls", Usage: "serve HTTPS with a certificate of an authority of our own, DIR/ca.pem", Destination: &opts.TLS},
 			&cli.StringFlag{Name: "tls-cert", Usage: "serve HTTPS with the certificate in this PEM `FILE`", Destination: &opts.TLSCert},
 			&cli.StringFlag{Name: "tls-key", Usage: "PEM `FILE` with the key of --tls-cert", Destination: &opts.TLSKey},

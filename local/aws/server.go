@@ -35,6 +35,7 @@ type Options struct {
 
 	StartDelay  time.Duration // how long a job waits for its instances
 	UploadDelay time.Duration // added to a job's upload of its model
+	StopGrace   time.Duration // from SIGTERM to SIGKILL of a stopped job; default 120 s, as AWS
 
 	// TLS serves HTTPS, with a certificate of an authority of our own
 	// (DATA/ca.pem). TLSCert and TLSKey, PEM files, imply it.
@@ -187,6 +188,7 @@ func (s *Server) addServices(ctx context.Context, listener *net.Listener) error 
 		Limits:      filepath.Join(o.Data, "limits.json"),
 		StartDelay:  o.StartDelay,
 		UploadDelay: o.UploadDelay,
+		StopGrace:   o.StopGrace,
 		Log:         o.Log,
 	})
 	if err != nil {
