@@ -105,7 +105,7 @@ func (t *training) workload(req *request.Request, project string) exchange.Job {
 		CloudWatch:     exchange.CloudWatch(t.settings.Agent.CloudWatch),
 		StopGrace:      exchange.Duration(t.settings.Agent.StopGrace),
 		DeadAfter:      exchange.Duration(t.settings.Agent.DeadAfter),
-		Hosts:          hosts(req),
+		Hosts:          req.Instances,
 		Labels: map[string]string{
 			sagemaker.TagProjectPath: t.job.ProjectPath,
 			sagemaker.TagRef:         t.job.Ref,
@@ -131,17 +131,4 @@ func (t *training) workload(req *request.Request, project string) exchange.Job {
 		}
 	}
 	return w
-}
-
-// hosts is the number of instances of a request.
-func hosts(req *request.Request) int {
-	r := req.Create.ResourceConfig
-	if r == nil {
-		return 1
-	}
-	n := aws.ToInt32(r.InstanceCount)
-	for _, g := range r.InstanceGroups {
-		n += aws.ToInt32(g.InstanceCount)
-	}
-	return max(1, int(n))
 }

@@ -76,7 +76,7 @@ func open(o Stage) (*stage, error) {
 		return nil, err
 	}
 	j.UseInstance(s.Instance)
-	j.Variables = j.Variables.WithRunner(o.Environ)
+	j.UseRunner(o.Environ)
 	deadline, err := time.Parse(time.RFC3339, o.getenv(settings.EnvDeadline))
 	if err != nil { // without job_env nobody knows when the job began
 		deadline = time.Now().Add(j.Timeout)

@@ -109,7 +109,7 @@ func (t *training) launch(ctx context.Context, c *sagemaker.Clients) error {
 	if err != nil {
 		return err
 	}
-	t.state.Asked, t.state.Hosts = true, hosts(req)
+	t.state.Asked, t.state.Hosts = true, req.Instances
 	if err := t.save(); err != nil {
 		return err
 	}
