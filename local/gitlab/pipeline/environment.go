@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/BurntSushi/toml"
@@ -150,8 +151,7 @@ func (e *environment) findRunner(ctx context.Context, o Options, p *printer) (st
 }
 
 // writeSettings writes the executor's settings: the user's, and over them what
-// only we know. Each image that a job names stands for itself: the local
-// SageMaker has no registry that it could come from.
+// only we know.
 func (e *environment) writeSettings(file string, o Options, runnerBinary string, jobs []*ci.Job) error {
 	settings := map[string]any{}
 	if o.Settings != "" {
@@ -177,7 +177,7 @@ func (e *environment) writeSettings(file string, o Options, runnerBinary string,
 	for _, job := range jobs {
 		if image := job.Image(); image != "" {
 			if _, set := images[image]; !set {
-				images[image] = image
+				images[image] = ecrImage(image)
 			}
 		}
 	}
@@ -193,6 +193,15 @@ func (e *environment) writeSettings(file string, o Options, runnerBinary string,
 		return fmt.Errorf("write the settings: %w", err)
 	}
 	return nil
+}
+
+// ecrImage is the image's name in the registry of the local AWS account:
+// SageMaker pulls from ECR alone, so that is what an administrator maps it to.
+func ecrImage(image string) string {
+	if strings.Contains(image, ".dkr.ecr.") {
+		return image
+	}
+	return account + ".dkr.ecr." + region + ".amazonaws.com/" + image
 }
 
 // close ends everything, the runner first, so that it can clean up.

@@ -1,6 +1,8 @@
 package pipeline
 
 import (
+	"archive/tar"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
@@ -104,9 +106,46 @@ func (e *environment) download(ctx context.Context, from, prefix, dir string) ([
 		if err := copyObject(ctx, client, from, awssdk.ToString(object.Key), file); err != nil {
 			return nil, err
 		}
+		// A job that wrote nothing has an empty archive all the same.
+		if empty, err := emptyArchive(file); err != nil {
+			return nil, err
+		} else if empty {
+			if err := os.Remove(file); err != nil {
+				return nil, err
+			}
+			_ = os.Remove(dir) // if nothing else is in it
+			continue
+		}
 		files = append(files, file)
 	}
 	return files, nil
+}
+
+// emptyArchive reports whether a .tar.gz holds no file.
+func emptyArchive(file string) (bool, error) {
+	if !strings.HasSuffix(file, ".tar.gz") {
+		return false, nil
+	}
+	opened, err := os.Open(file)
+	if err != nil {
+		return false, err
+	}
+	defer opened.Close()
+	unzipped, err := gzip.NewReader(opened)
+	if err != nil {
+		return false, nil // SageMaker left something else: it is kept as it is
+	}
+	for entries := tar.NewReader(unzipped); ; {
+		header, err := entries.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			return true, nil
+		case err != nil:
+			return false, nil
+		case header.Typeflag != tar.TypeDir:
+			return false, nil
+		}
+	}
 }
 
 func copyObject(ctx context.Context, client *s3.Client, from, key, file string) error {
