@@ -58,7 +58,7 @@ func TestAJobsWay(t *testing.T) {
 			script: "true", want: "69", jobs: -1,
 		},
 		"throttled for a while": {
-			faults: `[{"service":"sagemaker","operation":"CreateTrainingJob","error":"ThrottlingException","status":400,"message":"Rate exceeded","count":3}]`,
+			faults: `[{"service":"sagemaker","operation":"CreateTrainingJob","error":"ThrottlingException","status":400,"message":"Rate exceeded","count":1}]`,
 			script: "echo there", want: "ok", says: []string{"there"},
 		},
 		"the answer to the create is lost": {
@@ -185,7 +185,7 @@ func TestCancel(t *testing.T) {
 
 	t.Run("while the create is on its way", func(t *testing.T) {
 		t.Parallel()
-		s := newStack(t, `[{"service":"sagemaker","operation":"CreateTrainingJob","after":true,"delay":"20s"}]`)
+		s := newStack(t, `[{"service":"sagemaker","operation":"CreateTrainingJob","after":true,"delay":"1s"}]`)
 		j := s.job(t, 401, true, nil, nil)
 		j.start(t.Context())
 		ctx, cancel := context.WithCancel(t.Context())
