@@ -37,7 +37,7 @@ func TestAfterScript(t *testing.T) {
 			artifacts: []gitlab.Artifact{gitlab.Archive("out/")},
 		},
 		"shell state of the script is gone": {
-			script: lines("export FROM_SCRIPT=1", "alias x=y", "set -x", "umask 077"),
+			script: lines("export FROM_SCRIPT=1", "alias x=y", "umask 077"),
 			after:  lines(`echo "[${FROM_SCRIPT:-unset}]"`, "touch new && stat -c %a new"),
 		},
 	} {

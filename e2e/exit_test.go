@@ -36,9 +36,9 @@ func TestScriptKilledBySignal(t *testing.T) {
 		code   int
 	}{
 		"a child is killed":    {script: "sh -c 'kill -KILL $$'", code: 137},
-		"the shell is killed":  {script: "kill -KILL $$", code: 137},
-		"segmentation fault":   {script: "kill -SEGV $$", code: 139},
-		"the shell is aborted": {script: "kill -ABRT $$", code: 134},
+		"the shell is killed":  {script: "kill -KILL $$; sleep 60", code: 137},
+		"segmentation fault":   {script: "kill -SEGV $$; sleep 60", code: 139},
+		"the shell is aborted": {script: "kill -ABRT $$; sleep 60", code: 134},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

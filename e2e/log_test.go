@@ -26,6 +26,9 @@ func section(trace []byte, name string) (text string, found bool) {
 		}
 		last = at[1]
 		kind, section := log[at[2]:at[3]], log[at[4]:at[5]]
+		if kind == "end" && strings.HasPrefix(section, "sagemaker_") && strings.HasPrefix(log[last:], "\n") {
+			last++ // the executor ends the line of its marker
+		}
 		if kind == "start" {
 			open = append(open, section)
 			found = found || section == name
@@ -61,15 +64,15 @@ var (
 	// What GitLab Runner itself prints inside the sections.
 	runnerNotice = regexp.MustCompile(`(?m)^(\x1b\[0;33m)?WARNING: Starting with version 17\.0 the 'build_script' stage will be replaced[^\n]*\n`)
 	// What the executor prints there (executor/joblog).
-	statusLine = regexp.MustCompile(`(?m)^(?:\x1b\[0K)?(?:\x1b\[[0-9;]*m)sagemaker: [^\n]*\n`)
+	statusLine = regexp.MustCompile(`(?m)^(?:\x1b\[0K)?(?:\x1b\[[0-9;]*m)?sagemaker: [^\n]*\n`)
 )
 
 func TestSectionLeavesOutNestedOnes(t *testing.T) {
 	t.Parallel()
 	start := func(name string) string { return "\x1b[0Ksection_start:1700000000:" + name + "\r\x1b[0K" }
 	end := func(name string) string { return "\x1b[0Ksection_end:1700000000:" + name + "\r\x1b[0K" }
-	log := "before\n" + start("step_script") + "Header\none\n" + start("sagemaker") + "ours\n" + end("sagemaker") +
-		"two\r\x1b[31mred\x1b[0m" + end("step_script") + start("after_script") + "Header\nthree\n"
+	log := "before\n" + start("step_script") + "Header\none\n" + start("sagemaker_start") + "ours\n" + end("sagemaker_start") +
+		"\ntwo\r\x1b[31mred\x1b[0m" + end("step_script") + start("after_script") + "Header\nthree\n"
 	text, found := section([]byte(log), "step_script")
 	assert.True(t, found)
 	assert.Equal(t, "Header\none\ntwo\r\x1b[31mred\x1b[0m", text)

@@ -34,10 +34,10 @@ type ending struct {
 	err      error  // the command did not start
 }
 
-// runCommand runs cmd in a process group of its own, with stdin from /dev/null,
-// and copies its output to out. When ctx ends, the group gets SIGTERM and, after
-// grace, every descendant of the agent SIGKILL. A child in the background that
-// holds the output does not hold runCommand: what it writes later is dropped.
+// runCommand runs cmd in a process group of its own and copies its output to
+// out. When ctx ends, the group gets SIGTERM and, after grace, every descendant
+// of the agent SIGKILL. A child in the background that holds the output does not
+// hold runCommand: what it writes later is dropped.
 func runCommand(ctx context.Context, reaper *reaper, cmd *exec.Cmd, out io.Writer, grace func() time.Duration) ending {
 	r, w, err := os.Pipe()
 	if err != nil {

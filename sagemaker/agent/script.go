@@ -51,9 +51,19 @@ func (a *agent) script(ctx context.Context, n int, step exchange.Step) error {
 	defer cancel(nil)
 	go a.watchCancel(scriptCtx, n, cancel)
 
-	args := append(append([]string{}, a.job.Entrypoint...), a.shell, file)
+	// The shell reads the script from its input, as it does in the runner's own
+	// executors, so that its messages are the same ("bash: line 107: ...").
+	stdin, err := os.Open(file)
+	if err != nil {
+		return fmt.Errorf("open the script of step %d: %w", n, err)
+	}
+	defer stdin.Close()
+	args := append(append([]string{}, a.job.Entrypoint...), a.shell)
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Dir, cmd.Env = a.job.ProjectDir, a.env
+	if len(a.job.Entrypoint) == 0 {
+		cmd.Args[0] = filepath.Base(a.shell)
+	}
+	cmd.Dir, cmd.Env, cmd.Stdin = a.job.ProjectDir, a.env, stdin
 	oom := newOOMCounter()
 	run := runCommand(scriptCtx, a.reaper, cmd, io.MultiWriter(log, a.console), func() time.Duration {
 		if ctx.Err() != nil {
