@@ -47,7 +47,9 @@ func newApp() *cli.App {
 		Usage:           "run GitLab CI jobs inside AWS SageMaker",
 		Version:         version(),
 		HideHelpCommand: true,
-		Commands:        commands(),
+		// A comma is part of a value: --set policy.instance_types=ml.m5.*,ml.g5.*
+		DisableSliceFlagSeparator: true,
+		Commands:                  commands(),
 		// main alone ends the process and prints what went wrong.
 		ExitErrHandler: func(*cli.Context, error) {},
 		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
