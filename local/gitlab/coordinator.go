@@ -76,6 +76,9 @@ func New(options Options) (*Coordinator, error) {
 	if options.InstanceUUID == "" {
 		options.InstanceUUID = newUUID()
 	}
+	if options.FirstJobID <= 0 {
+		options.FirstJobID = 1001
+	}
 	if options.TraceUpdateInterval <= 0 {
 		options.TraceUpdateInterval = time.Second
 	}
@@ -96,7 +99,7 @@ func New(options Options) (*Coordinator, error) {
 		served:       make(chan struct{}),
 		jobs:         map[int64]*Job{},
 		enqueued:     make(chan struct{}),
-		nextID:       max(1001, options.FirstJobID) - 1,
+		nextID:       options.FirstJobID - 1,
 		repositories: map[string]string{},
 		projectIDs:   map[string]int64{},
 	}

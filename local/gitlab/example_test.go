@@ -29,7 +29,7 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	defer runner.Stop() //nolint:errcheck // an example
+	defer runner.Stop()
 
 	job, err := coordinator.Enqueue(gitlab.Payload{
 		Variables: []gitlab.Variable{{Key: "GIT_STRATEGY", Value: "none"}},
