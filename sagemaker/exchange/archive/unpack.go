@@ -160,10 +160,8 @@ func (u *unpacker) entry(h *tar.Header, body io.Reader) error {
 		if !linkStays(target.Path, name, h.Linkname) {
 			return refuse("it is a link to %q, outside of the project", h.Linkname)
 		}
-		if err := u.clear(tree, target, name); err != nil {
-			return err
-		}
-		if err := target.Root.Symlink(h.Linkname, name); err != nil {
+		err := u.inPlace(tree, target, name, func() error { return target.Root.Symlink(h.Linkname, name) })
+		if err != nil {
 			return err
 		}
 		return u.own(target, name)
@@ -217,6 +215,18 @@ func (u *unpacker) directory(tree string, target Target, name string, mode fs.Fi
 	return nil
 }
 
+// inPlace calls create, after what is in the way was removed.
+func (u *unpacker) inPlace(tree string, target Target, name string, create func() error) error {
+	err := create()
+	if !errors.Is(err, fs.ErrExist) {
+		return fullDisk(err)
+	}
+	if err := u.clear(tree, target, name); err != nil {
+		return err
+	}
+	return create()
+}
+
 // clear removes what is in the way of a file or link.
 func (u *unpacker) clear(tree string, target Target, name string) error {
 	if u.real[tree+"/"+name] {
@@ -229,10 +239,11 @@ func (u *unpacker) clear(tree string, target Target, name string) error {
 }
 
 func (u *unpacker) file(tree string, target Target, name string, mode fs.FileMode, h *tar.Header, body io.Reader) error {
-	if err := u.clear(tree, target, name); err != nil {
+	var f *os.File
+	err := u.inPlace(tree, target, name, func() (err error) {
+		f, err = target.Root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 		return err
-	}
-	f, err := target.Root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	})
 	if err != nil {
 		return err
 	}
