@@ -72,9 +72,6 @@ func (a *agent) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer killDescendants()
-	a.reaper = newReaper()
-	defer a.reaper.close()
-
 	platform, err := readPlatform(a.opts.MLDir)
 	if err != nil {
 		return err
@@ -101,6 +98,9 @@ func (a *agent) run(ctx context.Context) (err error) {
 		}
 		return a.failSetUp(ctx, err)
 	}
+	// Not before: it would take what setUp runs for orphans.
+	a.reaper = newReaper()
+	defer a.reaper.close()
 	if err := a.steps(ctx); err != nil {
 		return err
 	}

@@ -24,12 +24,14 @@ type Summary struct {
 // Finish tells the agent to send the outputs and leave, and returns when it has
 // acknowledged. It may be called again.
 func (r *Remote) Finish(ctx context.Context) error {
-	n, last, err := r.lastStep(ctx)
+	work, stop := survive(ctx)
+	defer stop()
+	n, last, err := r.lastStep(work)
 	if err != nil {
 		return err
 	}
 	if last.Kind != exchange.StepFinish {
-		err := exchange.PutJSONIfAbsent(ctx, r.store, r.keys.Step(n+1), exchange.Step{Kind: exchange.StepFinish})
+		err := exchange.PutJSONIfAbsent(work, r.store, r.keys.Step(n+1), exchange.Step{Kind: exchange.StepFinish})
 		if err != nil {
 			return fmt.Errorf("tell the agent to finish: %w", err)
 		}
@@ -69,11 +71,14 @@ func (r *Remote) Collect(ctx context.Context, projectDir, tmpDir string) (Summar
 	if info.Error != "" {
 		return Summary{}, fmt.Errorf("the agent in the container: %s", info.Error)
 	}
-	s, err := r.bringHome(ctx, info, projectDir, tmpDir)
+	// An agent that has sent its outputs leaves, and the training job ends.
+	work, stop := survive(ctx)
+	defer stop()
+	s, err := r.bringHome(work, info, projectDir, tmpDir)
 	if err != nil {
 		return s, fmt.Errorf("bring the outputs home: %w", err)
 	}
-	return s, r.store.PutBytes(ctx, r.keys.Collected(), []byte("collected"))
+	return s, r.store.PutBytes(work, r.keys.Collected(), []byte("collected"))
 }
 
 func (r *Remote) bringHome(ctx context.Context, info exchange.OutputsInfo, projectDir, tmpDir string) (Summary, error) {
@@ -136,22 +141,33 @@ func orDefault(s, otherwise string) string {
 	return s
 }
 
-// await calls look until it is done, ctx ends or the agent is silent. When ctx
-// has ended, and with it perhaps the training job, it looks a last time.
+// survive is ctx, but does not end with the training job: the exchange is still
+// there.
+func survive(ctx context.Context) (context.Context, context.CancelFunc) {
+	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	unhook := context.AfterFunc(ctx, func() {
+		if cause := context.Cause(ctx); !errors.Is(cause, ErrGone) {
+			cancel(cause)
+		}
+	})
+	return work, func() { unhook(); cancel(nil) }
+}
+
+// await calls look until it is done, ctx ends or the agent is silent. When the
+// training job has ended, it looks a last time.
 func (r *Remote) await(ctx context.Context, what string, look func(context.Context) (bool, error)) error {
-	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	work, stop := survive(ctx)
 	defer stop()
 	go r.listen(work)
 	for wait := pollFirst; ; wait = min(wait*5/4, time.Second) {
 		ended := ctx.Err() != nil
 		ok, err := look(work)
-		if ok {
+		switch {
+		case ok:
 			return nil
-		}
-		if ended {
+		case ended:
 			return context.Cause(ctx)
-		}
-		if err != nil && !errors.Is(err, exchange.ErrNotFound) {
+		case err != nil && !errors.Is(err, exchange.ErrNotFound) && ctx.Err() == nil:
 			return err
 		}
 		if err := r.silent(); err != nil {

@@ -236,6 +236,9 @@ func (r *running) gone(ctx context.Context, cause error) (exchange.Result, error
 		if err != nil {
 			return exchange.Result{}, errors.Join(cause, err)
 		}
+		if result != nil && result.Error != "" {
+			return *result, nil // the agent's own reason tells more than SageMaker's
+		}
 		if result != nil {
 			return *result, cause
 		}

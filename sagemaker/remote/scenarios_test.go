@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -198,6 +199,7 @@ func TestAnInterruptedInstanceStartsAgain(t *testing.T) {
 	gate := w.gate("second")
 	result, err := r.Run(t.Context(), script("if [ -e '"+gate+"' ]; then echo resumed; exit 4; fi; touch '"+gate+"'; echo half way; sleep 1000"), log)
 	require.NoError(t, err)
+	assert.Empty(t, result.Error)
 	assert.Equal(t, 4, result.ExitCode)
 	assert.Equal(t, 2, result.Incarnation)
 	assert.Equal(t, "half way\nresumed\n", log.String())
@@ -218,6 +220,113 @@ func TestFilesOfAnEndedScriptAreLostWithTheInstance(t *testing.T) {
 	_, err = r.Collect(t.Context(), w.project, w.tmp)
 	require.ErrorIs(t, err, remote.ErrLost)
 	assert.NotZero(t, second.exit())
+}
+
+// SageMaker is quick to call a job completed when the agent has left.
+func TestOutputsComeHomeAfterTheTrainingJobHasEnded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.job.Artifacts = []exchange.Pattern{{Paths: []string{"out"}}}
+	r := w.published(remote.Options{})
+	c := w.start("")
+	_, err := r.Run(t.Context(), script("echo x > out"), &bytes.Buffer{})
+	require.NoError(t, err)
+	require.NoError(t, r.Finish(t.Context()))
+	require.Zero(t, c.exit())
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(fmt.Errorf("%w: Completed", remote.ErrGone))
+	require.NoError(t, r.Finish(ctx))
+	_, err = r.Collect(ctx, w.project, w.tmp)
+	require.NoError(t, err)
+	assert.Equal(t, "x\n", w.read("out"))
+
+	stopped := errors.New("stopped by GitLab")
+	ctx, cancel = context.WithCancelCause(t.Context())
+	cancel(stopped)
+	_, err = r.Collect(ctx, w.project, w.tmp)
+	require.ErrorIs(t, err, stopped)
+}
+
+func TestAnImageThatCannotRunScriptsIsTheUsersToMend(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.job.Entrypoint = []string{"/none/entrypoint"}
+	r := w.published(remote.Options{})
+	w.start("")
+	result, err := r.Run(t.Context(), script("true"), &bytes.Buffer{})
+	require.NoError(t, err)
+	assert.Equal(t, "start /none/entrypoint: no such file or directory", result.Error)
+	assert.True(t, result.UserError)
+}
+
+func TestSetUpThatFailsIsToldInPlaceOfAResult(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.job.MinFree = 1 << 60
+	r := w.published(remote.Options{})
+	c := w.start("")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() { <-c.done; cancel(fmt.Errorf("%w: AlgorithmError", remote.ErrGone)) }()
+	result, err := r.Run(ctx, script("true"), &bytes.Buffer{})
+	require.NoError(t, err)
+	assert.Contains(t, result.Error, "raise SAGEMAKER_VOLUME_SIZE_GB")
+	assert.True(t, result.UserError)
+	assert.NotZero(t, c.exit())
+}
+
+// SageMaker's SIGTERM may be that of a spot interruption: the next incarnation
+// runs the script, so there is no result; but the output is not lost.
+func TestAStoppedContainerSendsItsOutputAndNoResult(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.published(remote.Options{})
+	c := w.start("")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	go func() { <-c.done; cancel(fmt.Errorf("%w: Stopped", remote.ErrGone)) }()
+	log := newWatcher("ready")
+	go func() {
+		<-log.seen
+		_ = c.cmd.Process.Signal(syscall.SIGTERM)
+	}()
+	result, err := r.Run(ctx, script("trap 'echo saving; exit 1' TERM; echo ready; sleep 1000 & wait"), log)
+	require.ErrorIs(t, err, remote.ErrGone)
+	assert.Empty(t, result)
+	assert.Equal(t, "ready\nsaving\n", log.String())
+	assert.NotZero(t, c.exit())
+	failure, err := os.ReadFile(filepath.Join(c.mlDir, "output", "failure"))
+	require.NoError(t, err)
+	assert.Contains(t, string(failure), "SageMaker has stopped the container")
+}
+
+func TestAScriptThatWasChangedIsNotRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.published(remote.Options{})
+	store := w.server.Store()
+	require.NoError(t, store.PutBytes(t.Context(), w.keys.Script(1, "step_script"), []byte("echo changed")))
+	require.NoError(t, exchange.PutJSON(t.Context(), store, w.keys.Step(1), exchange.Step{
+		Kind: exchange.StepScript, Script: w.keys.Script(1, "step_script"), SHA256: strings.Repeat("0", 64),
+	}))
+	c := w.start("")
+	assert.NotZero(t, c.exit())
+	assert.Contains(t, c.stdout.String(), "SHA-256")
+	_ = r
+}
+
+func TestSecretsAreMaskedForCloudWatchAlone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.job.Masked = []string{"hunter2"}
+	r := w.published(remote.Options{})
+	c := w.start("")
+	log := newWatcher("")
+	_, err := r.Run(t.Context(), script("echo the password is hunter2"), log)
+	require.NoError(t, err)
+	require.NoError(t, r.Finish(t.Context()))
+	require.Zero(t, c.exit())
+	assert.Equal(t, "the password is hunter2\n", log.String(), "GitLab masks its own log")
+	assert.Contains(t, c.stdout.String(), "the password is [MASKED]\n")
+	assert.NotContains(t, c.stdout.String(), "hunter2")
 }
 
 const twoHosts = `{"current_host":"algo-%d","hosts":["algo-1","algo-2"],"network_interface_name":"eth0"}`
