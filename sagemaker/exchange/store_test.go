@@ -17,7 +17,7 @@ import (
 func TestStores(t *testing.T) {
 	t.Parallel()
 	for name, store := range map[string]exchange.Store{
-		"S3": exchangetest.NewServer(t).Store(), "memory": &exchangetest.Memory{},
+		"S3": exchangetest.NewServer(t).Store(), "S3 with TLS": exchangetest.NewTLSServer(t).Store(), "memory": &exchangetest.Memory{},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

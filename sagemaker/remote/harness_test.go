@@ -58,7 +58,6 @@ type world struct {
 	job    exchange.Job
 	// project and tmp are the host's.
 	project, tmp string
-	containers   int
 	notices      *notices
 }
 
@@ -81,8 +80,13 @@ func (n *notices) String() string {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	return newWorldOn(t, exchangetest.NewServer(t))
+}
+
+func newWorldOn(t testing.TB, server *exchangetest.Server) *world {
+	t.Helper()
 	w := &world{
-		t: t, server: exchangetest.NewServer(t), notices: &notices{},
+		t: t, server: server, notices: &notices{},
 		keys:    exchange.Keys{Prefix: exchange.JobPrefix("ci", "abc", 7, "open", 401, 1)},
 		project: filepath.Join(t.TempDir(), "demo"), tmp: filepath.Join(t.TempDir(), "demo.tmp"),
 	}

@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/exchange"
+	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/exchange/exchangetest"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/remote"
 )
 
@@ -327,6 +328,17 @@ func TestSecretsAreMaskedForCloudWatchAlone(t *testing.T) {
 	assert.Equal(t, "the password is hunter2\n", log.String(), "GitLab masks its own log")
 	assert.Contains(t, c.stdout.String(), "the password is [MASKED]\n")
 	assert.NotContains(t, c.stdout.String(), "hunter2")
+}
+
+// An image without CA roots, with TLS.
+func TestAWSCABundleCountsWithoutRootsInTheImage(t *testing.T) {
+	t.Parallel()
+	w := newWorldOn(t, exchangetest.NewTLSServer(t))
+	r := w.published(remote.Options{})
+	w.start("", "AWS_CA_BUNDLE="+w.server.CA, "SSL_CERT_FILE=/none", "SSL_CERT_DIR=/none")
+	result, err := r.Run(t.Context(), script("exit 11"), &bytes.Buffer{})
+	require.NoError(t, err)
+	assert.Equal(t, 11, result.ExitCode)
 }
 
 const twoHosts = `{"current_host":"algo-%d","hosts":["algo-1","algo-2"],"network_interface_name":"eth0"}`

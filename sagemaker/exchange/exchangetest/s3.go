@@ -3,8 +3,11 @@
 package exchangetest
 
 import (
+	"encoding/pem"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"testing"
 
@@ -24,9 +27,11 @@ const Bucket = "exchange"
 // Server is an S3 server in memory.
 type Server struct {
 	URL string
+	CA  string
 	// Requests counts them all.
 	Requests atomic.Int64
 	handler  http.Handler
+	http     *http.Client
 	fault    atomic.Pointer[func(*http.Request) int]
 	cut      atomic.Pointer[func(*http.Request) (int64, bool)]
 }
@@ -34,10 +39,30 @@ type Server struct {
 // NewServer starts a server that ends with the test.
 func NewServer(t testing.TB) *Server {
 	t.Helper()
+	return newServer(t, httptest.NewServer)
+}
+
+// NewTLSServer is NewServer with TLS; CA is the file with its certificate.
+func NewTLSServer(t testing.TB) *Server {
+	t.Helper()
+	var certificate []byte
+	s := newServer(t, func(h http.Handler) *httptest.Server {
+		server := httptest.NewTLSServer(h)
+		certificate = server.Certificate().Raw
+		return server
+	})
+	s.CA = filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(s.CA, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate}), 0o600))
+	return s
+}
+
+func newServer(t testing.TB, start func(http.Handler) *httptest.Server) *Server {
+	t.Helper()
 	backend := s3mem.New()
 	require.NoError(t, backend.CreateBucket(t.Context(), Bucket))
 	s := &Server{handler: gofakes3.New(backend, gofakes3.WithLogger(gofakes3.DiscardLog())).Server()}
-	server := httptest.NewServer(s)
+	server := start(s)
+	s.http = server.Client()
 	t.Cleanup(server.Close)
 	s.URL = server.URL
 	return s
@@ -90,7 +115,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Client makes a client of the server.
 func (s *Server) Client() *s3.Client {
 	return s3.New(s3.Options{
-		BaseEndpoint: aws.String(s.URL), Region: "us-east-1", UsePathStyle: true,
+		BaseEndpoint: aws.String(s.URL), Region: "us-east-1", UsePathStyle: true, HTTPClient: s.http,
 		Credentials: credentials.NewStaticCredentialsProvider("test", "test", ""),
 	})
 }
