@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -197,18 +198,22 @@ type assumeRoleOutput struct {
 	Audience                    string `xml:",omitempty"`
 }
 
+// Compiled when they are needed: that takes 3 ms, which each stage of the
+// executor would pay, being the same program.
 var (
-	roleARNs     = regexp.MustCompile(`^arn:aws[a-zA-Z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,512}$`)
-	sessionNames = regexp.MustCompile(`^[\w+=,.@-]{2,64}$`)
+	roleARNs = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^arn:aws[a-zA-Z-]*:iam::[0-9]{12}:role/[\w+=,.@/-]{1,512}$`)
+	})
+	sessionNames = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[\w+=,.@-]{2,64}$`) })
 )
 
 // session reads the parameters that both ways to assume a role share.
 func (s *Service) session(r *http.Request) (Session, time.Duration, error) {
 	out := Session{RoleARN: r.Form.Get("RoleArn"), Name: r.Form.Get("RoleSessionName"), Policy: r.Form.Get("Policy")}
-	if !roleARNs.MatchString(out.RoleARN) {
+	if !roleARNs().MatchString(out.RoleARN) {
 		return out, 0, &failure{http.StatusBadRequest, "ValidationError", out.RoleARN + " is invalid"}
 	}
-	if !sessionNames.MatchString(out.Name) {
+	if !sessionNames().MatchString(out.Name) {
 		return out, 0, invalid("roleSessionName", out.Name, `Member must satisfy regular expression pattern: [\w+=,.@-]*`)
 	}
 	if len(out.Policy) > 2048 {
