@@ -2,7 +2,6 @@ package aws
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -26,7 +25,7 @@ func local(t *testing.T, s *Server, method, path, body string) (int, []byte) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(body))
 	require.NoError(t, err)
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := client(s).Do(r)
 	require.NoError(t, err)
 	defer func() { _ = resp.Body.Close() }()
 	out, err := io.ReadAll(resp.Body)
@@ -156,7 +155,7 @@ func TestFaultsFromAFile(t *testing.T) {
 	requireCode(t, err, "InternalError", http.StatusInternalServerError)
 
 	require.NoError(t, os.WriteFile(path, []byte(`{}`), 0o600))
-	_, err = Start(context.Background(), Options{Listen: "127.0.0.1:0", Data: t.TempDir(), Faults: path})
+	_, err = Start(t.Context(), Options{Listen: "127.0.0.1:0", Data: t.TempDir(), Faults: path})
 	require.ErrorContains(t, err, path)
 }
 
@@ -169,7 +168,7 @@ func TestRequestsAreCountedAndRecorded(t *testing.T) {
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL, bytes.NewReader([]byte(`{"TrainingJobName":"x"}`)))
 	require.NoError(t, err)
 	r.Header.Set("X-Amz-Target", "SageMaker.StopTrainingJob")
-	resp, err := http.DefaultClient.Do(r)
+	resp, err := client(s).Do(r)
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 

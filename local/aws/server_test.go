@@ -2,11 +2,12 @@ package aws
 
 import (
 	"bytes"
-	"context"
 	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
 	"io"
 	"net/http"
+	"os"
 	"testing"
 
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
@@ -22,10 +23,19 @@ func start(t *testing.T, change func(*Options)) *Server {
 	if change != nil {
 		change(&opts)
 	}
-	s, err := Start(context.Background(), opts)
+	s, err := Start(t.Context(), opts)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
+}
+
+// client is an HTTP client that trusts s.
+func client(s *Server) *http.Client {
+	pool := x509.NewCertPool()
+	if bundle, err := os.ReadFile(s.CABundle); err == nil {
+		pool.AppendCertsFromPEM(bundle)
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
 }
 
 // config is an SDK configuration for s with any key.
@@ -34,17 +44,19 @@ func config(s *Server) awssdk.Config {
 		Region:       "us-east-1",
 		BaseEndpoint: awssdk.String(s.URL),
 		Credentials:  credentials.NewStaticCredentialsProvider("any", "key", ""),
-		HTTPClient:   &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}},
+		HTTPClient:   client(s),
 	}
 }
 
 func TestHealth(t *testing.T) {
 	t.Parallel()
-	s := start(t, nil)
-	resp, err := http.Get(s.URL + "/health")
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	require.Equal(t, http.StatusOK, resp.StatusCode)
+	for name, tls := range map[string]bool{"http": false, "tls": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			status, _ := local(t, start(t, func(o *Options) { o.TLS = tls }), http.MethodGet, "/health", "")
+			require.Equal(t, http.StatusOK, status)
+		})
+	}
 }
 
 func TestS3ThroughTheFrontSurvivesARestart(t *testing.T) {
@@ -52,7 +64,7 @@ func TestS3ThroughTheFrontSurvivesARestart(t *testing.T) {
 	data := t.TempDir()
 	s := start(t, func(o *Options) { o.Data = data })
 	c := awss3.NewFromConfig(config(s))
-	ctx := context.Background()
+	ctx := t.Context()
 	_, err := c.CreateBucket(ctx, &awss3.CreateBucketInput{Bucket: awssdk.String("bucket")})
 	require.NoError(t, err)
 	want := make([]byte, 3<<20)

@@ -397,7 +397,7 @@ func (b *bucket) parts(id gofakes3.UploadID) (map[string]*metadata, error) {
 func (s *Service) listUploads(w http.ResponseWriter, r *http.Request, bucket string) bool {
 	type item struct {
 		Key          string
-		UploadId     string //nolint:revive // the element's name
+		UploadId     string
 		Initiated    string
 		StorageClass string
 	}
@@ -405,9 +405,9 @@ func (s *Service) listUploads(w http.ResponseWriter, r *http.Request, bucket str
 		XMLName            xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListMultipartUploadsResult"`
 		Bucket             string
 		KeyMarker          string
-		UploadIdMarker     string //nolint:revive // the element's name
+		UploadIdMarker     string
 		NextKeyMarker      string `xml:",omitempty"`
-		NextUploadIdMarker string `xml:",omitempty"` //nolint:revive // the element's name
+		NextUploadIdMarker string `xml:",omitempty"`
 		Prefix             string
 		MaxUploads         int
 		IsTruncated        bool

@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/xml"
+	"errors"
 	"net/http"
 	"regexp"
 	"slices"
@@ -119,8 +120,8 @@ func writeResult(w http.ResponseWriter, action string, result any) {
 }
 
 func writeError(w http.ResponseWriter, err error) {
-	f, ok := err.(*failure)
-	if !ok {
+	var f *failure
+	if !errors.As(err, &f) {
 		f = &failure{http.StatusInternalServerError, "InternalFailure", err.Error()}
 	}
 	WriteError(w, f.status, f.code, f.message)
@@ -161,7 +162,7 @@ func (s *Service) principal(r *http.Request) string {
 }
 
 type callerIdentity struct {
-	Arn, UserId, Account string //nolint:revive // the elements' names
+	Arn, UserId, Account string
 }
 
 func (s *Service) getCallerIdentity(r *http.Request) (any, error) {
@@ -179,7 +180,7 @@ func roleID(arn string) string {
 }
 
 type credentialsOutput struct {
-	AccessKeyId, SecretAccessKey, SessionToken, Expiration string //nolint:revive // the elements' names
+	AccessKeyId, SecretAccessKey, SessionToken, Expiration string
 }
 
 func credentials(s Session) credentialsOutput {
@@ -187,7 +188,7 @@ func credentials(s Session) credentialsOutput {
 }
 
 type assumedRoleUser struct {
-	Arn, AssumedRoleId string //nolint:revive // the elements' names
+	Arn, AssumedRoleId string
 }
 
 type assumeRoleOutput struct {

@@ -231,12 +231,12 @@ def multipart():
 def listing():
     b = "b-list"
     s3.create_bucket(Bucket=b)
-    names = sorted([f"d{i % 7}/f{i:04}" for i in range(2100)] + ["d3", "d3.x", "e/"])
+    names = sorted([f"d{i % 7}/f{i:04}" for i in range(1100)] + ["d3", "d3.x", "e/"])
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda k: s3.put_object(Bucket=b, Key=k, Body=b""), names))
     for operation in "list_objects_v2", "list_objects":
         pages = list(s3.get_paginator(operation).paginate(Bucket=b))
-        assert len(pages) == 3
+        assert len(pages) == 2
         assert [c["Key"] for p in pages for c in p["Contents"]] == names
         for size in 1, 2, 1000:
             seen, prefixes = [], []
@@ -247,7 +247,7 @@ def listing():
             assert prefixes == [f"d{i}/" for i in range(7)] + ["e/"], prefixes
     got = s3.list_objects_v2(Bucket=b, Prefix="d5/f000", StartAfter="d5/f0004")
     assert [c["Key"] for c in got["Contents"]] == ["d5/f0005"], got
-    got = s3.list_objects_v2(Bucket=b, Prefix="d5/", StartAfter="d5/f2000", MaxKeys=3)
+    got = s3.list_objects_v2(Bucket=b, Prefix="d5/", StartAfter="d5/f1000", MaxKeys=3)
     assert got["KeyCount"] == 3 and got["IsTruncated"], got
     assert s3.list_objects_v2(Bucket=b, Prefix="none")["KeyCount"] == 0
     assert s3.list_objects_v2(Bucket=b, MaxKeys=0)["KeyCount"] == 0
