@@ -17,10 +17,10 @@ func TestExitCodes(t *testing.T) {
 		"42":                          lines("sh -c 'exit 42'", "echo never"),
 		"137":                         lines("exit 137"),
 		"255":                         lines("exit 255"),
-		"a command that is not there": lines("no-such-command --help"),
+		"a command that is not there": lines("no-such-command --help 2>&1"),
 		"the last of a pipe":          lines("echo one | (cat; exit 5)"),
 		"the first of a pipe":         lines("(exit 6) | cat"),
-		"an unset variable":           lines("set -u", `echo "$NOT_SET"`),
+		"an unset variable":           lines("set -u", "exec 2>&1", `echo "$NOT_SET"`),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
