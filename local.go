@@ -98,7 +98,7 @@ func localPipelineCommand() *cli.Command {
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 1 {
-				return usageError{errors.New("local pipeline takes one directory; flags stand before it: " + c.Args().Get(1))}
+				return usageError{errors.New("local pipeline takes one directory, not also " + c.Args().Get(1))}
 			}
 			opts.Dir = c.Args().First()
 			opts.Variables, opts.MaskedVariables = variables.Value(), masked.Value()

@@ -22,7 +22,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 
-	err := newApp().RunContext(ctx, os.Args)
+	err := newApp().RunContext(ctx, flagsFirst(commands(), os.Args))
 	report(os.Stderr, err)
 	stop()
 	os.Exit(exitCode(err, os.Getenv))

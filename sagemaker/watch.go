@@ -34,7 +34,7 @@ func (s *transitions) tell(r Reporter, d *awssagemaker.DescribeTrainingJobOutput
 		if i < s.told && text == s.last {
 			continue
 		}
-		r.Line("SageMaker: %s", text)
+		r.Line("Status %s", text)
 		s.last, s.told = text, i+1
 	}
 }

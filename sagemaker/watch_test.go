@@ -144,8 +144,8 @@ func TestWaitTellsEachStatusOnce(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, Judge(d))
 		assert.Equal(t, []string{
-			"SageMaker: Training: Training", "SageMaker: Uploading: Uploading",
-			"SageMaker: Uploading: Uploading generated training model", "SageMaker: Completed: Training job completed",
+			"Status Training: Training", "Status Uploading: Uploading",
+			"Status Uploading: Uploading generated training model", "Status Completed: Training job completed",
 		}, report.all)
 		assert.LessOrEqual(t, s.describes, 60)
 	})

@@ -72,7 +72,7 @@ func shorten(text string) string {
 var table = []entry{
 	{"SAGEMAKER_JOB", "Kind of the job: `training`, or `host` (the script runs on the runner host in a sandbox, if `policy.kinds` allows it). Default: `defaults.kind`.", nil},
 	{"SAGEMAKER_INSTANCE_TYPE", "Instance type, or a comma list of types in order of preference: when AWS has no capacity or the quota is too small, the next one is tried.", applyInstanceType},
-	{"SAGEMAKER_INSTANCE_COUNT", "Number of instances. The script runs on the first one (`algo-1`) unless it starts something on the others.", applyInstanceCount},
+	{"SAGEMAKER_INSTANCE_COUNT", "Number of instances. The script runs on each of them; the job log and the files are those of the first one (`algo-1`).", applyInstanceCount},
 	{"SAGEMAKER_VOLUME_SIZE_GB", "Size of each instance's volume in GB, 1 to 16384.", applyVolumeSize},
 	{"SAGEMAKER_SPOT", "`true`: managed spot instances, which are cheaper and can be taken away. Use it with `SAGEMAKER_CHECKPOINTS`.", applySpot},
 	{"SAGEMAKER_MAX_RUNTIME", "Longest run of the container: seconds (`3600`) or a duration (`90m`, `1h30m`, `2d`). Default: what is left of the job's `timeout`.", applyMaxRuntime},
