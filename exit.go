@@ -9,6 +9,7 @@ import (
 	"gitlab.com/gitlab-org/gitlab-runner/executors/custom/api"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/failure"
+	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/agent"
 )
 
 // usageError is a mistake in the command line.
@@ -27,6 +28,7 @@ const (
 //	none              0                                      0
 //	*failure.Build    $BUILD_FAILURE_EXIT_CODE, and its own   its own code
 //	                  code in $BUILD_EXIT_CODE_FILE
+//	*agent.ExitError  -                                      the script's own
 //	usageError        $SYSTEM_FAILURE_EXIT_CODE              2
 //	any other         $SYSTEM_FAILURE_EXIT_CODE              1
 //
@@ -35,6 +37,7 @@ const (
 func exitCode(err error, getenv func(string) string) int {
 	var build *failure.Build
 	var usage usageError
+	var script *agent.ExitError
 	system := number(getenv(api.SystemFailureExitCodeVariable))
 	switch {
 	case err == nil:
@@ -51,6 +54,8 @@ func exitCode(err error, getenv func(string) string) int {
 		return code
 	case system != 0:
 		return system
+	case errors.As(err, &script):
+		return script.Code
 	case errors.As(err, &usage):
 		return exitUsage
 	case errors.Is(err, context.Canceled):

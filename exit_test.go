@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/failure"
+	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/agent"
 )
 
 func TestExitCode(t *testing.T) {
@@ -30,6 +31,7 @@ func TestExitCode(t *testing.T) {
 		"usage under the runner":      {usageError{errors.New("no such flag")}, runner, 12, ""},
 		"cancelled under the runner":  {context.Canceled, runner, 12, ""},
 		"build failure elsewhere":     {failure.Invalid("bad"), nil, failure.CodeInvalid, ""},
+		"script in the container":     {&agent.ExitError{Code: 42, Err: errors.New("exit code 42")}, nil, 42, ""},
 		"usage elsewhere":             {usageError{errors.New("no such flag")}, nil, 2, ""},
 		"any other failure elsewhere": {errors.New("s3 is gone"), nil, 1, ""},
 		"interrupted elsewhere":       {fmt.Errorf("wait: %w", context.Canceled), nil, 130, ""},

@@ -27,15 +27,16 @@ func localAWSCommand() *cli.Command {
 	var opts localaws.Options
 	var engine string
 	return &cli.Command{
-		Name:  "aws",
-		Usage: "serve S3, SageMaker, CloudWatch Logs and STS on one port; any access key is accepted",
+		Name:            "aws",
+		HideHelpCommand: true,
+		Usage:           "serve S3, SageMaker, CloudWatch Logs and STS on one port; any access key is accepted",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:4566", Usage: "`ADDRESS` to listen on", Destination: &opts.Listen},
-			&cli.StringFlag{Name: "data", Required: true, Usage: "`DIR`ectory of all state, made if missing", Destination: &opts.Data},
+			&cli.StringFlag{Name: "data", Required: true, Usage: "`DIR` of all state, made if missing", Destination: &opts.Data},
 			&cli.StringFlag{Name: "region", Value: "us-east-1", Usage: "AWS `REGION`", Destination: &opts.Region},
-			&cli.DurationFlag{Name: "start-delay", Usage: "how long a job waits for its instances", Destination: &opts.StartDelay},
-			&cli.DurationFlag{Name: "upload-delay", Usage: "how much longer the upload of a model takes", Destination: &opts.UploadDelay},
-			&cli.DurationFlag{Name: "stop-grace", Usage: "how long a stopped job has between SIGTERM and SIGKILL (default: 120s, as AWS)", Destination: &opts.StopGrace},
+			&cli.DurationFlag{Name: "start-delay", Usage: "how long (`DURATION`) a job waits for its instances", Destination: &opts.StartDelay},
+			&cli.DurationFlag{Name: "upload-delay", Usage: "how much longer (`DURATION`) the upload of a model takes", Destination: &opts.UploadDelay},
+			&cli.DurationFlag{Name: "stop-grace", Usage: "how long (`DURATION`) a stopped job has between SIGTERM and SIGKILL; 0: 120s, as AWS", Destination: &opts.StopGrace},
 			&cli.BoolFlag{Name: "tls", Usage: "serve HTTPS with a certificate of an authority of our own, DIR/ca.pem", Destination: &opts.TLS},
 			&cli.StringFlag{Name: "tls-cert", Usage: "serve HTTPS with the certificate in this PEM `FILE`", Destination: &opts.TLSCert},
 			&cli.StringFlag{Name: "tls-key", Usage: "PEM `FILE` with the key of --tls-cert", Destination: &opts.TLSKey},
@@ -75,13 +76,14 @@ func localPipelineCommand() *cli.Command {
 	var opts pipeline.Options
 	var variables, masked, files, play, tags cli.StringSlice
 	return &cli.Command{
-		Name:      "pipeline",
-		Usage:     "run the .gitlab-ci.yml of a git repository on the local AWS, with a real GitLab Runner",
-		ArgsUsage: "[DIR]",
+		Name:            "pipeline",
+		HideHelpCommand: true,
+		Usage:           "run the .gitlab-ci.yml of a git repository on the local AWS, with a real GitLab Runner",
+		ArgsUsage:       "[DIR]",
 		Flags: []cli.Flag{
-			&cli.StringFlag{Name: "artifacts", Usage: "`DIR`ectory for the jobs' artifacts, unpacked, one directory a job", Destination: &opts.Artifacts},
+			&cli.StringFlag{Name: "artifacts", Usage: "unpack the jobs' artifacts into `DIR`, one directory a job", Destination: &opts.Artifacts},
 			&cli.StringFlag{Name: "runner", Usage: "gitlab-runner `BINARY` (default: the one on the PATH, else one is built)", Destination: &opts.Runner},
-			&cli.StringFlag{Name: "ref", Usage: "branch, tag or commit to `RUN` (default: HEAD)", Destination: &opts.Ref},
+			&cli.StringFlag{Name: "ref", Usage: "run this `REF`: a branch, tag or commit (default: HEAD)", Destination: &opts.Ref},
 			&cli.StringFlag{Name: "file", Value: ".gitlab-ci.yml", Usage: "the configuration's `PATH` in the repository", Destination: &opts.File},
 			&cli.StringFlag{Name: "default-branch", Usage: "`BRANCH` whose jobs are protected (default: that of the remote origin, else main or master)", Destination: &opts.DefaultBranch},
 			&cli.StringSliceFlag{Name: "variable", Usage: "CI/CD variable `KEY=VALUE`; may be repeated", Destination: &variables},
@@ -90,11 +92,11 @@ func localPipelineCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "play", Usage: "run the manual `JOB`, too; may be repeated", Destination: &play},
 			&cli.StringSliceFlag{Name: "tag", Usage: "`TAG` that the runner has; may be repeated (default: sagemaker)", Destination: &tags},
 			&cli.StringFlag{Name: "settings", Usage: "TOML `FILE` with settings of the executor (policy, defaults, ...)", Destination: &opts.Settings},
-			&cli.StringFlag{Name: "data", Usage: "`DIR`ectory of the local AWS, caches and models, kept for the next run (default: a temporary one)", Destination: &opts.Data},
-			&cli.IntFlag{Name: "concurrent", Usage: "`NUMBER` of jobs at once (default: that of the processors)", Destination: &opts.Concurrent},
-			&cli.DurationFlag{Name: "start-delay", Usage: "how long a SageMaker job waits for its instances", Destination: &opts.StartDelay},
-			&cli.DurationFlag{Name: "upload-delay", Usage: "how much longer the upload of a model takes", Destination: &opts.UploadDelay},
-			&cli.StringFlag{Name: "color", Value: "auto", Usage: "auto, always or never", Destination: &opts.Color},
+			&cli.StringFlag{Name: "data", Usage: "keep the local AWS, caches and models in `DIR` for the next run (default: a temporary one)", Destination: &opts.Data},
+			&cli.IntFlag{Name: "concurrent", Usage: "`NUMBER` of jobs at once; 0: that of the processors", Destination: &opts.Concurrent},
+			&cli.DurationFlag{Name: "start-delay", Usage: "how long (`DURATION`) a SageMaker job waits for its instances", Destination: &opts.StartDelay},
+			&cli.DurationFlag{Name: "upload-delay", Usage: "how much longer (`DURATION`) the upload of a model takes", Destination: &opts.UploadDelay},
+			&cli.StringFlag{Name: "color", Value: "auto", Usage: "`WHEN`: auto, always or never", Destination: &opts.Color},
 		},
 		Action: func(c *cli.Context) error {
 			if c.NArg() > 1 {
