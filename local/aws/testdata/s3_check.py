@@ -274,7 +274,7 @@ def presigned():
 
 
 def context():
-    bundle = os.environ["AWS_CA_BUNDLE"]
+    bundle = os.environ.get("AWS_CA_BUNDLE")
     return ssl.create_default_context(cafile=bundle) if bundle else None
 
 
@@ -299,5 +299,5 @@ def cli():
 
 
 over_http = [configuration, listing, presigned, cli]
-for check in [buckets, objects, checksums, multipart] + ([] if os.environ["AWS_CA_BUNDLE"] else over_http):
+for check in [buckets, objects, checksums, multipart] + ([] if os.environ.get("AWS_CA_BUNDLE") else over_http):
     check()
