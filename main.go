@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"gitlab.com/sagemaker-executor/sagemaker-executor/executor"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sandbox"
 )
 
@@ -23,15 +25,19 @@ func main() {
 	defer stop()
 
 	err := newApp().RunContext(ctx, flagsFirst(commands(), os.Args))
-	report(os.Stderr, err)
+	report(ctx, os.Stderr, err)
 	stop()
 	os.Exit(exitCode(err, os.Getenv))
 }
 
 // report prints the one sentence of a failure; a script's own exit code has
-// none, since the runner reports it.
-func report(w io.Writer, err error) {
-	if err == nil || err.Error() == "" {
+// none, since the runner reports it. Who sent a signal need not be told, either:
+// what it interrupted failed because of it.
+func report(ctx context.Context, w io.Writer, err error) {
+	switch {
+	case err == nil, err.Error() == "", errors.Is(err, executor.ErrStopped):
+		return
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return
 	}
 	fmt.Fprintln(w, "sagemaker-executor:", err)

@@ -56,6 +56,9 @@ func TestOutputWithTheRunnersTimestamps(t *testing.T) {
 	assert.Regexp(t, `\d{4}-\d\d-\d\dT[0-9:.]+Z \d\dO one\n`, string(got.log))
 }
 
+// echoed is a command as the runner's script shows it.
+func echoed(command string) string { return "\x1b[32;1m$ " + command + "\x1b[0;m\n" }
+
 // commandless leaves out the commands that the runner's script echoes.
 func commandless(text string) string {
 	var kept strings.Builder

@@ -64,7 +64,6 @@ func (t *training) lost(ctx context.Context, w *watch, result exchange.Result, e
 	var end *sagemaker.EndError
 	switch {
 	case ctx.Err() != nil:
-		t.log.Warn("The script was stopped before its end (cancel or time-out)")
 		return err
 	case errors.Is(err, remote.ErrGone):
 		t.state.Gone, t.state.Ended = causeText(err), true
@@ -166,6 +165,10 @@ func (t *training) judge(ctx context.Context, w *watch) error {
 // the training job is over and its files are here.
 func (t *training) bringHome(ctx context.Context) error {
 	if t.state.Name == "" || t.state.Gone != "" || t.state.Ended && t.state.Collected {
+		return nil
+	}
+	if !t.state.Contacted { // the process that waited for the agent was killed
+		t.log.Warn("Nothing comes home: the training job had not started when the stage that waited for it ended")
 		return nil
 	}
 	c, err := t.aws(ctx)

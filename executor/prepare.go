@@ -29,6 +29,10 @@ func Prepare(ctx context.Context, o Stage) error {
 	if err != nil {
 		return err
 	}
+	return s.stopped(ctx, s.prepare(ctx))
+}
+
+func (s *stage) prepare(ctx context.Context) error {
 	if s.job.Canary() {
 		// The runner's check of itself: no project sent this job.
 		if err := s.host.Prepare(ctx); err != nil {

@@ -47,12 +47,17 @@ func placeOf(name string) place {
 // Run is the stage run: it runs one of the scripts that the runner generates
 // for a job, where it belongs. When ctx ends (SIGTERM: a cancel or a time-out)
 // the script is stopped, what it wrote is still shown, and nothing else is
-// touched: an after_script may follow, and cleanup will.
+// touched: an after_script may follow, and cleanup will. The error is ErrStopped
+// then.
 func Run(ctx context.Context, o RunOptions) error {
 	s, err := open(o.Stage)
 	if err != nil {
 		return err
 	}
+	return s.stopped(ctx, s.run(ctx, o))
+}
+
+func (s *stage) run(ctx context.Context, o RunOptions) error {
 	st, found, err := loadState(s.dirs.base)
 	if err != nil {
 		return err
@@ -96,7 +101,7 @@ func (s *stage) onHost(ctx context.Context, script *os.File) error {
 		return err
 	}
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return ctx.Err()
 	}
 	if code != 0 {
 		return failure.New(code, "")

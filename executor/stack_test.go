@@ -11,6 +11,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -44,12 +45,29 @@ func TestMain(m *testing.M) {
 			os.Exit(0)
 		case "agent":
 			os.Exit(runAgent(os.Args[2:]))
+		case "run":
+			os.Exit(runStage(os.Args[2], os.Args[3]))
 		}
 	}
 	// The runner's own credentials, for all tests alike.
 	os.Setenv("AWS_ACCESS_KEY_ID", "key")
 	os.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
 	os.Exit(m.Run())
+}
+
+// runStage is the stage run as a process of its own, which can be killed.
+func runStage(script, name string) int {
+	self, err := os.Executable()
+	if err == nil {
+		err = Run(context.Background(), RunOptions{
+			Stage: Stage{Environ: os.Environ(), Executable: self, Stdout: os.Stdout}, Script: script, Name: name,
+		})
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 func runAgent(args []string) int {
@@ -193,9 +211,36 @@ func (j *testJob) project() string {
 
 func (j *testJob) run(ctx context.Context, name, script string) error {
 	j.t.Helper()
+	return Run(ctx, RunOptions{Stage: j.stage(), Script: j.script(name, script), Name: name})
+}
+
+// script writes a script as the runner does.
+func (j *testJob) script(name, script string) string {
+	j.t.Helper()
 	file := filepath.Join(j.dir, name)
 	require.NoError(j.t, os.WriteFile(file, []byte("#!/usr/bin/env bash\nset -eo pipefail\n"+script+"\n"), 0o700))
-	return Run(ctx, RunOptions{Stage: j.stage(), Script: file, Name: name})
+	return file
+}
+
+// kill runs a stage as a process of its own, and kills it when the log holds a
+// text.
+func (j *testJob) kill(text, name, script string) {
+	j.t.Helper()
+	self, err := os.Executable()
+	require.NoError(j.t, err)
+	cmd := exec.Command(self, "run", j.script(name, script), name)
+	cmd.Env, cmd.Stdout, cmd.Stderr = j.env, j.log, j.log
+	seen := j.log.until(text)
+	require.NoError(j.t, cmd.Start())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	select {
+	case <-seen:
+	case err := <-ended:
+		require.Fail(j.t, "the stage ended before it could be killed", "%v\n%s", err, j.log)
+	}
+	require.NoError(j.t, cmd.Process.Kill())
+	<-ended
 }
 
 // start prepares the job and gives it a project with one file.

@@ -39,6 +39,14 @@ func (t *training) script(ctx context.Context, name string, script *os.File) err
 			return verdict(err)
 		}
 	}
+	// An earlier step's success must not be taken for this one's, should this
+	// process be killed.
+	if t.state.Succeeded {
+		t.state.Succeeded = false
+		if err := t.save(); err != nil {
+			return err
+		}
+	}
 	w := t.watch(ctx, c)
 	defer w.stop()
 
@@ -178,7 +186,7 @@ func (t *training) afterScript(ctx context.Context, script *os.File) error {
 	w := t.watch(ctx, c)
 	defer w.stop()
 	result, err := w.remote.Run(w.ctx, remote.Step{Stage: "after_script", Script: script, FirstHostOnly: true}, t.out)
-	if errors.Is(err, remote.ErrGone) {
+	if errors.Is(err, remote.ErrGone) || errors.Is(err, remote.ErrSilent) {
 		t.state.Gone = err.Error()
 		t.log.Warn("after_script did not run to its end: %v", verdict(err))
 		return t.save()

@@ -174,10 +174,12 @@ func TestCancel(t *testing.T) {
 		j.start(t.Context())
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		require.Error(t, j.run(ctx, "build_script", "true"))
+		require.Equal(t, ErrStopped, j.run(ctx, "build_script", "true"))
 		assert.Empty(t, s.jobs(t))
 		require.NoError(t, j.run(t.Context(), "after_script", "echo never"))
 		assert.Contains(t, j.log.String(), "after_script is skipped")
+		assert.Contains(t, j.log.String(), "Stopped before the end (cancel or time-out)")
+		assert.NotContains(t, j.log.String(), "context canceled")
 		started := time.Now()
 		j.cleanup()
 		assert.Less(t, time.Since(started), time.Minute, "there is no intent to wait for")
@@ -195,7 +197,7 @@ func TestCancel(t *testing.T) {
 			}
 			cancel()
 		}()
-		require.Error(t, j.run(ctx, "build_script", "true"))
+		require.Equal(t, ErrStopped, j.run(ctx, "build_script", "true"))
 		require.NoError(t, j.run(t.Context(), "after_script", "echo never"))
 		j.cleanup()
 		for _, status := range s.jobs(t) {
@@ -208,7 +210,7 @@ func TestCancel(t *testing.T) {
 		s := newStack(t, `[{"job":{"capacity":"pending"}}]`)
 		j := s.job(t, 401, false, nil, nil)
 		j.start(t.Context())
-		require.Error(t, j.cancelAt("Created training job", func(ctx context.Context) error { return j.run(ctx, "build_script", "true") }))
+		require.Equal(t, ErrStopped, j.cancelAt("Created training job", func(ctx context.Context) error { return j.run(ctx, "build_script", "true") }))
 		j.cleanup()
 		assert.Len(t, s.jobs(t), 1)
 	})
@@ -218,7 +220,7 @@ func TestCancel(t *testing.T) {
 		s := newStack(t, "")
 		j := s.job(t, 401, true, []string{"out/"}, nil)
 		j.start(t.Context())
-		require.Error(t, j.cancelAt("running", func(ctx context.Context) error {
+		require.Equal(t, ErrStopped, j.cancelAt("running", func(ctx context.Context) error {
 			return j.run(ctx, "build_script", "cd "+j.project()+"; mkdir out; echo 1 > out/f; trap 'echo last words; exit 1' TERM; echo running; sleep 300 & wait")
 		}))
 		assert.Contains(t, j.log.String(), "last words", "what the script wrote is still shown")
@@ -234,9 +236,64 @@ func TestCancel(t *testing.T) {
 		s := newStack(t, "")
 		j := s.job(t, 401, false, nil, nil)
 		j.start(t.Context())
-		require.Error(t, j.cancelAt("running", func(ctx context.Context) error {
+		require.Equal(t, ErrStopped, j.cancelAt("running", func(ctx context.Context) error {
 			return j.run(ctx, "build_script", "echo running; sleep 300")
 		}))
+		j.cleanup()
+		for _, status := range s.jobs(t) {
+			assert.Equal(t, "Stopped", status)
+		}
+	})
+}
+
+// The process of the script's stage is killed; the runner goes on with the job's
+// other stages.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	const endless = "mkdir out; echo 1 > out/f; echo running; sleep 1000"
+	t.Run("an after_script follows", func(t *testing.T) {
+		t.Parallel()
+		s := newStack(t, "")
+		j := s.job(t, 401, true, []string{"out/"}, nil)
+		j.start(t.Context())
+		j.kill("running\n", "build_script", "cd "+j.project()+"; "+endless)
+		require.NoError(t, j.run(t.Context(), "after_script", "cat "+j.project()+"/out/f; echo after"), j.log)
+		assert.Contains(t, j.log.String(), "1\nafter\n")
+		require.NoError(t, j.run(t.Context(), "upload_artifacts_on_failure", "true"), j.log)
+		assert.Equal(t, "1\n", j.hostFile("out/f"))
+		j.cleanup()
+	})
+	t.Run("artifacts follow", func(t *testing.T) {
+		t.Parallel()
+		s := newStack(t, "")
+		j := s.job(t, 401, false, []string{"out/"}, nil)
+		j.start(t.Context())
+		j.kill("running\n", "build_script", "cd "+j.project()+"; "+endless)
+		require.NoError(t, j.run(t.Context(), "upload_artifacts_on_failure", "true"), j.log)
+		assert.Equal(t, "1\n", j.hostFile("out/f"))
+		j.cleanup()
+	})
+	t.Run("nothing follows", func(t *testing.T) {
+		t.Parallel()
+		s := newStack(t, "")
+		j := s.job(t, 401, false, nil, nil)
+		j.start(t.Context())
+		j.kill("running\n", "build_script", endless)
+		j.cleanup()
+		for _, status := range s.jobs(t) {
+			assert.Equal(t, "Stopped", status)
+		}
+	})
+	t.Run("while the instance is pending", func(t *testing.T) {
+		t.Parallel()
+		s := newStack(t, `[{"job":{"capacity":"pending"}}]`)
+		j := s.job(t, 401, true, []string{"out/"}, nil)
+		j.start(t.Context())
+		j.kill("Sent the project", "build_script", endless)
+		require.NoError(t, j.run(t.Context(), "after_script", "echo never"), j.log)
+		assert.Contains(t, j.log.String(), "after_script is skipped")
+		require.NoError(t, j.run(t.Context(), "upload_artifacts_on_failure", "true"), j.log)
+		assert.Contains(t, j.log.String(), "Nothing comes home")
 		j.cleanup()
 		for _, status := range s.jobs(t) {
 			assert.Equal(t, "Stopped", status)

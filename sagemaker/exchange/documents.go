@@ -112,6 +112,8 @@ type Step struct {
 	SHA256 string   `json:"sha256,omitempty"` // of the script, hexadecimal
 	// FirstHostOnly keeps the script from the other hosts.
 	FirstHostOnly bool `json:"first_host_only,omitempty"`
+	// Hosts is the number of hosts that run the script; 0 means 1.
+	Hosts int `json:"hosts,omitempty"`
 }
 
 // Result says how a script ended on a host. It is written after the last chunk

@@ -22,12 +22,16 @@ type Summary struct {
 }
 
 // Finish tells the agent to send the outputs and leave, and returns when it has
-// acknowledged. It may be called again.
+// acknowledged. It may be called again. A script that still runs is stopped: its
+// Run was killed.
 func (r *Remote) Finish(ctx context.Context) error {
 	work, stop := survive(ctx)
 	defer stop()
 	n, last, err := r.lastStep(work)
 	if err != nil {
+		return err
+	}
+	if err := r.stopAbandoned(work, n, last); err != nil {
 		return err
 	}
 	if last.Kind != exchange.StepFinish {

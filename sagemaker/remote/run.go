@@ -71,8 +71,11 @@ func (r *Remote) publishStep(ctx context.Context, step Step) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read the script: %w", err)
 	}
-	last, _, err := r.lastStep(ctx)
+	last, before, err := r.lastStep(ctx)
 	if err != nil {
+		return 0, err
+	}
+	if err := r.stopAbandoned(ctx, last, before); err != nil {
 		return 0, err
 	}
 	n := last + 1
@@ -83,12 +86,45 @@ func (r *Remote) publishStep(ctx context.Context, step Step) (int, error) {
 	sum := sha256.Sum256(script)
 	err = exchange.PutJSONIfAbsent(ctx, r.store, r.keys.Step(n), exchange.Step{
 		Kind: exchange.StepScript, Stage: step.Stage, Script: key, SHA256: hex.EncodeToString(sum[:]),
-		FirstHostOnly: step.FirstHostOnly,
+		FirstHostOnly: step.FirstHostOnly, Hosts: step.Hosts,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("send the script: %w", err)
 	}
 	return n, nil
+}
+
+// stopAbandoned stops the script of a step that has no result. One step follows
+// another only when the process that ran the first is gone, so nobody waits for
+// that script: the process was killed. Whatever comes next would wait for it.
+func (r *Remote) stopAbandoned(ctx context.Context, n int, step exchange.Step) error {
+	if step.Kind != exchange.StepScript {
+		return nil
+	}
+	ended, err := r.exists(ctx, r.keys.Result(n, exchange.FirstHost))
+	if err != nil {
+		return fmt.Errorf("find out whether the script of %s has ended: %w", step.Stage, err)
+	}
+	if ended && step.Hosts <= 1 {
+		return nil
+	}
+	asked, err := r.exists(ctx, r.keys.Cancel(n))
+	if err != nil || asked {
+		return err
+	}
+	if !ended {
+		r.opts.Notice("The script of %s has not ended, and what waited for it is gone: stopping it", step.Stage)
+	}
+	return r.cancelStep(ctx, n)
+}
+
+// cancelStep asks the agents to stop the script of a step; one that has ended
+// takes no notice.
+func (r *Remote) cancelStep(ctx context.Context, n int) error {
+	if err := r.store.PutBytes(ctx, r.keys.Cancel(n), []byte("cancel")); err != nil {
+		return fmt.Errorf("stop the script: %w", err)
+	}
+	return nil
 }
 
 // lastStep finds the last step that was published; number 0 if there is none.
@@ -218,8 +254,8 @@ func (r *running) cancel(ctx context.Context) error {
 	if r.cancelled {
 		return nil
 	}
-	if err := r.store.PutBytes(ctx, r.keys.Cancel(r.step), []byte("cancel")); err != nil {
-		return fmt.Errorf("stop the script: %w", err)
+	if err := r.cancelStep(ctx, r.step); err != nil {
+		return err
 	}
 	r.cancelled, r.deadline = true, time.Now().Add(r.opts.StopGrace+stopMargin)
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/http"
@@ -163,6 +164,48 @@ func TestCancelStopsTheScriptAndKeepsTheContainer(t *testing.T) {
 			assert.Contains(t, after.String(), "here")
 			require.NoError(t, r.Finish(t.Context()))
 			container.exit()
+		})
+	}
+}
+
+// abandon publishes a step whose Run is then killed: nobody waits for the script.
+func (w *world) abandon(text string) {
+	w.t.Helper()
+	store, sum := w.server.Store(), sha256.Sum256([]byte(text))
+	key := w.keys.Script(1, "step_script")
+	require.NoError(w.t, store.PutBytes(w.t.Context(), key, []byte(text)))
+	require.NoError(w.t, exchange.PutJSON(w.t.Context(), store, w.keys.Step(1), exchange.Step{
+		Kind: exchange.StepScript, Stage: "step_script", Script: key, SHA256: hex.EncodeToString(sum[:]),
+	}))
+	require.Eventually(w.t, func() bool { _, err := os.Stat(w.gate("running")); return err == nil }, time.Minute, 20*time.Millisecond)
+}
+
+func TestAScriptThatNobodyWaitsForIsStopped(t *testing.T) {
+	t.Parallel()
+	for name, next := range map[string]func(*testing.T, *remote.Remote){
+		"by the next script": func(t *testing.T, r *remote.Remote) {
+			after := newWatcher("")
+			result, err := r.Run(t.Context(), remote.Step{Stage: "after_script", Script: strings.NewReader("echo after"), FirstHostOnly: true}, after)
+			require.NoError(t, err)
+			assert.Zero(t, result.ExitCode)
+			assert.Equal(t, "after\n", after.String())
+			require.NoError(t, r.Finish(t.Context()))
+		},
+		"by the finish": func(t *testing.T, r *remote.Remote) { require.NoError(t, r.Finish(t.Context())) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.job.StopGrace = exchange.Duration(time.Second)
+			r := w.published(remote.Options{})
+			container := w.start("")
+			w.abandon("trap '' TERM; touch '" + w.gate("running") + "'; sleep 1000")
+			next(t, r)
+			assert.Equal(t, 137, container.exit(), "the script was killed, and that is how the training job ends")
+			result, err := exchange.GetJSON[exchange.Result](t.Context(), w.server.Store(), w.keys.Result(1, exchange.FirstHost))
+			require.NoError(t, err)
+			assert.True(t, result.Cancelled)
+			assert.Contains(t, w.notices.String(), "step_script has not ended")
 		})
 	}
 }
