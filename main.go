@@ -15,12 +15,9 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor"
-	"gitlab.com/sagemaker-executor/sagemaker-executor/sandbox"
 )
 
 func main() {
-	// In a process that is the beginning of a sandbox, Init does not return.
-	sandbox.Init()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 

@@ -32,13 +32,11 @@ import (
 	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/sagemaker/container"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/agent"
-	"gitlab.com/sagemaker-executor/sagemaker-executor/sandbox"
 )
 
-// TestMain lets the test binary be what the executor's own is elsewhere: the
-// first process of a sandbox, and the agent in the container.
+// TestMain lets the test binary be what the executor's own is elsewhere, the
+// agent in the container. (The first process of a sandbox it is by itself.)
 func TestMain(m *testing.M) {
-	sandbox.Init()
 	if len(os.Args) > 1 {
 		switch os.Args[1] {
 		case "--version":

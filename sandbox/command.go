@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sandbox/internal/process1"
@@ -31,6 +32,7 @@ type Cmd struct {
 	cause  func() error // of the end of the context
 	conn   *os.File     // to process 1
 	replys *json.Decoder
+	told   atomic.Bool // process 1 has been sent its Config
 	group  *cgroup
 	ended  process1.Reply
 	oom    bool
@@ -66,7 +68,6 @@ func (c *Cmd) Start() error {
 	}
 	c.conn = os.NewFile(uintptr(fds[0]), "sandbox")
 	child := os.NewFile(uintptr(fds[1]), "sandbox")
-	defer child.Close()
 	c.replys = json.NewDecoder(c.conn)
 
 	cfg := c.spec.config()
@@ -74,15 +75,22 @@ func (c *Cmd) Start() error {
 	cfg.ExtraFiles = len(c.ExtraFiles)
 	if c.spec.Limits != (Limits{}) {
 		if c.group, err = newCgroup(c.spec.Limits); err != nil {
+			child.Close()
 			c.release()
 			return err
 		}
+	}
+	if c.group != nil {
 		cfg.CgroupProcs = c.group.procs()
 	}
 
 	c.Args = []string{process1.Name, strconv.Itoa(3 + len(c.ExtraFiles))}
 	c.ExtraFiles = append(c.ExtraFiles, child)
-	if err := c.Cmd.Start(); err != nil {
+	err = c.Cmd.Start()
+	// Process 1 must be the only one to hold its end: its death is the end of
+	// what we read, and of the wait below.
+	child.Close()
+	if err != nil {
 		c.release()
 		return startError(err)
 	}
@@ -106,6 +114,7 @@ func (c *Cmd) handshake(cfg *process1.Config) error {
 	if _, err := c.conn.Write(b); err != nil {
 		return fmt.Errorf("sandbox: process 1 ended early: %w", err)
 	}
+	c.told.Store(true)
 	var r process1.Reply
 	if err := c.replys.Decode(&r); err != nil {
 		return fmt.Errorf("sandbox: process 1 ended early: %w", err)
@@ -169,8 +178,8 @@ func (c *Cmd) CombinedOutput() ([]byte, error) {
 }
 
 // Signal sends a signal to the command, or to its process group if the Spec
-// says so. (Process.Signal has no effect: it reaches process 1, which ignores
-// all but SIGKILL.)
+// says so. Where there is no command yet it ends the sandbox. (Process.Signal
+// has no effect: it reaches process 1, which ignores all but SIGKILL.)
 func (c *Cmd) Signal(sig os.Signal) error {
 	s, ok := sig.(syscall.Signal)
 	if !ok {
@@ -178,6 +187,9 @@ func (c *Cmd) Signal(sig os.Signal) error {
 	}
 	if c.conn == nil {
 		return os.ErrProcessDone
+	}
+	if !c.told.Load() { // it would take a signal for its Config
+		return c.Process.Kill()
 	}
 	if err := json.NewEncoder(c.conn).Encode(process1.Signal{Signal: int(s)}); err != nil {
 		return os.ErrProcessDone // nobody listens any more
@@ -196,6 +208,3 @@ func (c *Cmd) KilledBy() syscall.Signal {
 // OOMKilled says that the kernel killed a process of the sandbox because it
 // reached Limits.MemoryBytes. Call it after Wait.
 func (c *Cmd) OOMKilled() bool { return c.oom }
-
-// Init used to be needed first in main; what it did happens before main now.
-func Init() {}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -27,7 +28,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(tmp) })
 	require.NoError(t, os.Chown(tmp, nobody, nobody))
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v")
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.timeout=5m")
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp)
 	cmd.Dir = "/"
@@ -307,4 +308,39 @@ func TestLimits(t *testing.T) {
 	require.Error(t, err)
 	assert.Contains(t, out, "BlockingIOError")
 	assert.False(t, cmd.OOMKilled())
+}
+
+// TestContextEndsDuringSetUp holds process 1 up before it answers: a control
+// group's file that is a pipe cannot be opened before somebody reads.
+func TestContextEndsDuringSetUp(t *testing.T) {
+	t.Parallel()
+	tests := map[string]func(*Cmd){
+		"killed": func(*Cmd) {},
+		"asked to end": func(c *Cmd) {
+			c.Cancel = func() error { return c.Signal(unix.SIGTERM) }
+			c.WaitDelay = time.Millisecond
+		},
+	}
+	for name, change := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			reached, never := openDirs(t, t.TempDir()), openDirs(t, t.TempDir()) // sorted
+			for _, dir := range []string{reached, never} {
+				require.NoError(t, unix.Mkfifo(filepath.Join(dir, "cgroup.procs"), 0o666))
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			cmd, err := Command(ctx, system(t, "true"))
+			require.NoError(t, err)
+			cmd.group = &cgroup{dirs: map[string]string{"a": reached, "b": never}}
+			change(cmd)
+			started := make(chan error, 1)
+			go func() { started <- cmd.Start() }()
+			f, err := os.Open(filepath.Join(reached, "cgroup.procs"))
+			require.NoError(t, err)
+			defer f.Close()
+			cancel()
+			require.ErrorIs(t, <-started, context.Canceled)
+		})
+	}
 }

@@ -103,7 +103,7 @@ func (h *Host) run(ctx context.Context, args []string, stdin *os.File, stdout, s
 	cmd.WaitDelay = max(h.o.StopGrace, time.Millisecond) // 0 would mean no end
 	if err := cmd.Start(); err != nil {
 		if ctx.Err() != nil {
-			return 0, fmt.Errorf("%w before it began: %w", ErrStopped, context.Cause(ctx))
+			return 128 + int(unix.SIGKILL), fmt.Errorf("%w as it began: %w", ErrStopped, context.Cause(ctx))
 		}
 		return 0, err
 	}

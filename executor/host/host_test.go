@@ -32,7 +32,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(tmp) })
 	require.NoError(t, os.Chown(tmp, nobody, nobody))
-	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v")
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe", "-test.v", "-test.timeout=5m")
 	cmd.Args[0] = os.Args[0]
 	cmd.Env = append(os.Environ(), "TMPDIR="+tmp, "HOME="+tmp)
 	cmd.Dir = "/"

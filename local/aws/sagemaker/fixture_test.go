@@ -26,11 +26,6 @@ import (
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sandbox"
 )
 
-func TestMain(m *testing.M) {
-	sandbox.Init()
-	os.Exit(m.Run())
-}
-
 const (
 	testImage = "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:1"
 	testRole  = "arn:aws:iam::123456789012:role/execution"

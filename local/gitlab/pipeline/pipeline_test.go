@@ -14,13 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/local/gitlab/gitlabtest"
-	"gitlab.com/sagemaker-executor/sagemaker-executor/sandbox"
 )
-
-func TestMain(m *testing.M) {
-	sandbox.Init()
-	os.Exit(m.Run())
-}
 
 // buffer is a bytes.Buffer for several goroutines.
 type buffer struct {
