@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -30,30 +31,37 @@ func TestHostSandbox(t *testing.T) {
 	secret := filepath.Join(s.dir, "secret-of-the-host")
 	require.NoError(t, os.WriteFile(secret, []byte("secret-of-the-host-content"), 0o644))
 	config := filepath.Join(s.dir, "runner", "config.toml")
-	for name, command := range map[string]string{
-		"files of others":          fmt.Sprintf("cat %s 2>&1", secret),
-		"the runner's config":      fmt.Sprintf("cat %s 2>&1", config),
-		"the executor's settings":  fmt.Sprintf("cat %s 2>&1", s.settings),
-		"other jobs":               fmt.Sprintf("ls %s %s/jobs 2>&1", s.work, s.work),
-		"credentials":              `env | grep -i '^AWS_' || echo none`,
-		"the runner's environment": `cat /proc/*/environ 2>/dev/null | tr '\0' '\n' | grep -a -e AWS_SECRET -e JOB_RESPONSE || echo none`,
-		"the runner's processes":   `ls /proc | grep -c '^[0-9]*$'`,
-		"shadow":                   `cat /etc/shadow 2>&1 | head -1`,
-		"the system is read-only":  `touch /usr/bin/x /etc/x 2>&1 && echo WRITTEN || true`,
-		"another user":             `[ "$(id -u)" != 0 ] || touch /proc/sys/kernel/hostname 2>/dev/null && echo ROOT || true`,
+	leaks := map[string]string{secret: "secret-of-the-host-content", config: s.gitlab.RunnerToken(), s.settings: "role_arn"}
+	for name, content := range leaks { // there is something to be found
+		b, err := os.ReadFile(name)
+		require.NoError(t, err)
+		require.Contains(t, string(b), content)
+	}
+	const refused = `: (No such file or directory|Permission denied|Read-only file system)\n`
+	for name, test := range map[string]struct{ command, want string }{
+		"its own files":            {`echo mine > "$TMPDIR/x"; cat "$TMPDIR/x"`, `mine\n`},
+		"files of others":          {"cat " + secret, "cat: " + secret + refused},
+		"the runner's config":      {"cat " + config, "cat: " + config + refused},
+		"the executor's settings":  {"cat " + s.settings, "cat: " + s.settings + refused},
+		"other jobs":               {fmt.Sprintf("ls %s %s/jobs", s.work, s.work), "(ls: cannot access '" + s.work + "(/jobs)?'" + refused + "){2}"},
+		"credentials":              {`env | grep -i '^AWS_' || echo none`, `none\n`},
+		"the runner's environment": {`cat /proc/*/environ 2>/dev/null | tr '\0' '\n' | grep -a -e AWS_SECRET -e JOB_RESPONSE || echo none`, `none\n`},
+		"the runner's processes":   {`ls /proc | grep -c '^[0-9]*$'`, `[1-9]\n`},
+		"shadow":                   {`cat /etc/shadow`, "cat: /etc/shadow" + refused},
+		"the system is read-only":  {`touch /usr/bin/x /etc/x`, "(touch: cannot touch '/(usr/bin|etc)/x'" + refused + "){2}"},
+		"the kernel's settings":    {`echo x > /proc/sys/kernel/hostname`, ".*/proc/sys/kernel/hostname" + refused},
+		"not the super-user":       {`id -u`, `[1-9][0-9]*\n`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got := s.run(t, hooked(command))
+			got := s.run(t, hooked("{ "+test.command+"; } 2>&1 || true", "echo the hook has ended"))
 			assert.Equal(t, gitlab.StateSuccess, got.State)
-			log := string(got.log)
-			for _, leak := range []string{
-				"secret-of-the-host-content", s.gitlab.RunnerToken(), "role_arn", "AWS_SECRET_ACCESS_KEY=", "JOB_RESPONSE_FILE=", "root:$", "root:*", "root:!",
-			} {
-				assert.NotContains(t, log, leak)
+			found, _, ended := strings.Cut(commandless(output(got.log, "get_sources")), "the hook has ended\n")
+			assert.True(t, ended, "the hook did not run to its end")
+			assert.Regexp(t, "^"+test.want+"$", found)
+			for _, leak := range leaks {
+				assert.NotContains(t, string(got.log), leak)
 			}
-			sources, _ := section(got.log, "get_sources")
-			assert.NotContains(t, commandless(sources), "WRITTEN")
 		})
 	}
 }
