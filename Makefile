@@ -16,7 +16,7 @@ tested := SAGEMAKER_EXECUTOR_RUNNER='$(RUNNER)' SAGEMAKER_EXECUTOR_PYTHON='$(PYT
 
 .PHONY: build
 build: ## bin/sagemaker-executor, one static binary
-	go build -trimpath -ldflags '-s -w -X main.release=$(VERSION)' -o bin/sagemaker-executor .
+	go build -trimpath -tags urfave_cli_no_docs -ldflags '-s -w -X main.release=$(VERSION)' -o bin/sagemaker-executor .
 
 .PHONY: runner
 runner: ## build/gitlab-runner, the real GitLab Runner (kept in the user's cache)

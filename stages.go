@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -12,10 +11,6 @@ import (
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/agent"
 )
-
-// stageMemory is what a stage's memory should stay below, in bytes: the garbage
-// collector works harder near it. Code and buffers outside of it come on top.
-const stageMemory = 36 << 20
 
 // stageCommands are what GitLab Runner calls, and what the container does.
 func stageCommands() []*cli.Command {
@@ -54,7 +49,6 @@ func stageCommands() []*cli.Command {
 				if c.NArg() != 2 {
 					return usageError{errors.New("run takes two arguments: SCRIPT STAGE")}
 				}
-				debug.SetMemoryLimit(stageMemory)
 				stage, err := stageOf(c)
 				if err != nil {
 					return err

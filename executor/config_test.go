@@ -43,7 +43,7 @@ func TestConfig(t *testing.T) {
 	assert.Equal(t, "sagemaker-executor", *out.Driver.Name)
 	assert.Equal(t, "1.2.3", *out.Driver.Version)
 	env := *out.JobEnv
-	require.Len(t, env, 2)
+	require.Len(t, env, 4)
 	assert.Equal(t, "2026-01-02T02:14:05Z", env[settings.EnvDeadline])
 	s, err := settings.Decode(env[settings.EnvSettings])
 	require.NoError(t, err)

@@ -8,10 +8,11 @@ package joblog
 import (
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
+
+	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/internal/lazyregexp"
 )
 
 // Escape sequences as GitLab Runner's own messages have them
@@ -139,11 +140,11 @@ func clean(s string) string {
 	}, s)
 }
 
-var notInSectionNames = regexp.MustCompile(`[^A-Za-z0-9_.-]+`)
+var notInSectionNames = lazyregexp.New(`[^A-Za-z0-9_.-]+`)
 
 // sectionName has the characters that GitLab allows.
 func sectionName(s string) string {
-	if s = notInSectionNames.ReplaceAllString(s, "_"); s == "" {
+	if s = notInSectionNames().ReplaceAllString(s, "_"); s == "" {
 		return "sagemaker"
 	}
 	return s

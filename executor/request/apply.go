@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/failure"
+	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/internal/lazyregexp"
 )
 
 // Limits of CreateTrainingJob, from botocore's model of SageMaker and the API
@@ -38,12 +39,12 @@ const (
 const AgentChannel = "sagemaker-executor"
 
 var (
-	channelName   = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
-	s3URI         = regexp.MustCompile(`^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$`)
-	roleARN       = regexp.MustCompile(`^arn:aws[a-z-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+$`)
-	checkpointKey = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
-	seconds       = regexp.MustCompile(`^[0-9]{1,9}$`)
-	days          = regexp.MustCompile(`^([0-9]{1,4})d(.*)$`)
+	channelName   = lazyregexp.New(`^[A-Za-z0-9._-]+$`)
+	s3URI         = lazyregexp.New(`^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$`)
+	roleARN       = lazyregexp.New(`^arn:aws[a-z-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+$`)
+	checkpointKey = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
+	seconds       = lazyregexp.New(`^[0-9]{1,9}$`)
+	days          = lazyregexp.New(`^([0-9]{1,4})d(.*)$`)
 )
 
 func applyInstanceType(b *builder, v value) error {
@@ -137,7 +138,7 @@ func applyCheckpoints(b *builder, v value) error {
 	case "true":
 		b.req.CheckpointKey = b.retryKey()
 	default:
-		if !checkpointKey.MatchString(v.text) {
+		if !checkpointKey().MatchString(v.text) {
 			return v.wrong("true, false, or a key of up to 128 letters, digits, dots, underscores and hyphens that begins with a letter or digit")
 		}
 		b.req.CheckpointKey = v.text
@@ -152,7 +153,7 @@ func applyCheckpoints(b *builder, v value) error {
 
 func applyInput(b *builder, v value) error {
 	name := strings.ToLower(v.rest)
-	if len(name) > maxChannelName || !channelName.MatchString(name) {
+	if len(name) > maxChannelName || !channelName().MatchString(name) {
 		return failure.Invalid("the variable %s: a channel's name has at most %d letters, digits and underscores", v.name, maxChannelName)
 	}
 	uri, mode, hasMode := cutLast(v.text, ",")
@@ -167,7 +168,7 @@ func applyInput(b *builder, v value) error {
 		input = input.Values()[i]
 	}
 	uri = strings.TrimSpace(uri)
-	if !s3URI.MatchString(uri) || len(uri) > maxS3URI {
+	if !s3URI().MatchString(uri) || len(uri) > maxS3URI {
 		return v.wrong("s3://BUCKET/KEY of at most 1024 characters, and optionally ,FastFile")
 	}
 	// FastFile refuses a prefix that ends within a folder's name.
@@ -272,7 +273,7 @@ func applyEntrypoint(b *builder, v value) error {
 }
 
 func applyRole(b *builder, v value) error {
-	if !roleARN.MatchString(v.text) {
+	if !roleARN().MatchString(v.text) {
 		return v.wrong("the ARN of an IAM role (arn:aws:iam::123456789012:role/NAME)")
 	}
 	b.in.RoleArn = aws.String(v.text)
@@ -306,11 +307,11 @@ func (v value) boolean() (bool, error) {
 func (v value) duration(shortest, longest time.Duration) (time.Duration, error) {
 	allowed := fmt.Sprintf("seconds (3600) or a duration (90m, 1h30m, 2d) in whole seconds from %s to %s", brief(shortest), brief(longest))
 	text := v.text
-	if seconds.MatchString(text) {
+	if seconds().MatchString(text) {
 		text += "s"
 	}
 	var d time.Duration
-	if m := days.FindStringSubmatch(text); m != nil {
+	if m := days().FindStringSubmatch(text); m != nil {
 		n, _ := strconv.Atoi(m[1])
 		d, text = time.Duration(n)*24*time.Hour, m[2]
 	}

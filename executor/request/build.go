@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/failure"
+	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/internal/lazyregexp"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/job"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/settings"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/suggest"
@@ -278,15 +278,15 @@ func (b *builder) own(kind string) string {
 // project, commit and job name. (The project is in the key's prefix.)
 func (b *builder) retryKey() string {
 	sum := sha256.Sum256([]byte(b.job.Name))
-	slug := strings.Trim(notKey.ReplaceAllString(b.job.Name, "-"), "-.")
+	slug := strings.Trim(notKey().ReplaceAllString(b.job.Name, "-"), "-.")
 	slug = strings.TrimRight(slug[:min(len(slug), 40)], "-.")
-	commit := notKey.ReplaceAllString(b.job.SHA, "")
+	commit := notKey().ReplaceAllString(b.job.SHA, "")
 	commit = commit[:min(len(commit), 16)]
 	parts := slices.DeleteFunc([]string{commit, slug, hex.EncodeToString(sum[:4])}, func(p string) bool { return p == "" })
 	return strings.Join(parts, "-")
 }
 
-var notKey = regexp.MustCompile(`[^A-Za-z0-9._]+`)
+var notKey = lazyregexp.New(`[^A-Za-z0-9._]+`)
 
 // replace fills the placeholders of role_arn and of policy globs with trusted
 // values of the job.

@@ -7,11 +7,11 @@ import (
 	"maps"
 	"math"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/internal/lazyregexp"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/suggest"
 )
 
@@ -23,7 +23,7 @@ type decoder struct {
 }
 
 // fieldName is a name that is fit to be shown: AWS has no other.
-var fieldName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]{0,63}$`)
+var fieldName = lazyregexp.New(`^[A-Za-z][A-Za-z0-9]{0,63}$`)
 
 func (d *decoder) decode(path string, object map[string]any, into any) error {
 	return d.object(path, object, reflect.ValueOf(into).Elem())
@@ -31,7 +31,7 @@ func (d *decoder) decode(path string, object map[string]any, into any) error {
 
 func (d *decoder) object(path string, object map[string]any, into reflect.Value) error {
 	for _, name := range sortedKeys(object) {
-		if !fieldName.MatchString(name) {
+		if !fieldName().MatchString(name) {
 			return fmt.Errorf("%s has a field whose name is none of AWS's", orTop(path))
 		}
 		f, ok := into.Type().FieldByName(name)

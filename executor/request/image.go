@@ -2,7 +2,6 @@ package request
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -10,6 +9,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sagemaker/types"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/failure"
+	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/internal/lazyregexp"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/settings"
 )
 
@@ -37,7 +37,7 @@ func (b *builder) applyImage() error {
 	if len(image) > 255 || strings.ContainsAny(image, " \t\r\n") {
 		return failure.Invalid("image: %s is no image reference of at most 255 characters without blanks", shorten(image))
 	}
-	if !mapped && !ecrImage.MatchString(image) && (a.TrainingImageConfig == nil || a.TrainingImageConfig.TrainingRepositoryAccessMode != types.TrainingRepositoryAccessModeVpc) {
+	if !mapped && !ecrImage().MatchString(image) && (a.TrainingImageConfig == nil || a.TrainingImageConfig.TrainingRepositoryAccessMode != types.TrainingRepositoryAccessModeVpc) {
 		b.note("The image %q is not in ECR, and SageMaker pulls from nowhere else: if it refuses, copy the image to ECR and map the name under [images] in %s.", image, b.set.File)
 	}
 	a.TrainingImage = aws.String(image)
@@ -52,7 +52,7 @@ func (b *builder) applyImage() error {
 }
 
 // ecrImage is an image in Amazon ECR, in every partition.
-var ecrImage = regexp.MustCompile(`^\d{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.[a-z0-9.-]+/`)
+var ecrImage = lazyregexp.New(`^\d{12}\.dkr\.ecr(-fips)?\.[a-z0-9-]+\.[a-z0-9.-]+/`)
 
 // mapImage finds what [images] has for a name: an exact match, else the
 // longest matching pattern.

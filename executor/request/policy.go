@@ -212,7 +212,7 @@ func (b *builder) judgeURI(path, uri string, write bool) error {
 			uri += "/" // SageMaker writes below it
 		}
 	}
-	if !s3URI.MatchString(uri) {
+	if !s3URI().MatchString(uri) {
 		return b.deny(path, shorten(uri), key, "a URI that begins with s3://BUCKET/")
 	}
 	ours := "s3://" + b.set.Bucket + "/" + b.set.Prefix + "/"

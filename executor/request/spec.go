@@ -9,13 +9,13 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"regexp"
 	"strings"
 	"syscall"
 
 	"gopkg.in/yaml.v3"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/failure"
+	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/internal/lazyregexp"
 )
 
 // maxSpec is the largest spec: many times the largest request that AWS takes.
@@ -113,10 +113,10 @@ func parseSpec(data []byte) (any, error) {
 	return tree, nil
 }
 
-var yamlLine = regexp.MustCompile(`line (\d+)`)
+var yamlLine = lazyregexp.New(`line (\d+)`)
 
 func withoutContent(err error) error {
-	if m := yamlLine.FindStringSubmatch(err.Error()); m != nil {
+	if m := yamlLine().FindStringSubmatch(err.Error()); m != nil {
 		return fmt.Errorf("see line %s", m[1])
 	}
 	return errors.New("it cannot be parsed")

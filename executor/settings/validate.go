@@ -5,12 +5,13 @@ import (
 	"maps"
 	"net/url"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/bmatcuk/doublestar/v4"
+
+	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/internal/lazyregexp"
 )
 
 // Limits of AWS that settings must respect (botocore's model of SageMaker, and
@@ -30,13 +31,13 @@ const (
 )
 
 var (
-	bucketName = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	bucketName = lazyregexp.New(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 	// roleARN is the pattern of RoleArn in SageMaker's API, before placeholders are replaced.
-	roleARN      = regexp.MustCompile(`^arn:aws[a-z-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+$`)
-	instanceType = regexp.MustCompile(`^ml\.[a-z0-9-]+\.[a-z0-9-]+$`)
-	prefixText   = regexp.MustCompile(`^[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*$`)
-	placeholder  = regexp.MustCompile(`\{(instance|project_id|protection)\}`)
-	tagText      = regexp.MustCompile(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
+	roleARN      = lazyregexp.New(`^arn:aws[a-z-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+$`)
+	instanceType = lazyregexp.New(`^ml\.[a-z0-9-]+\.[a-z0-9-]+$`)
+	prefixText   = lazyregexp.New(`^[A-Za-z0-9!_.*'()-]+(/[A-Za-z0-9!_.*'()-]+)*$`)
+	placeholder  = lazyregexp.New(`\{(instance|project_id|protection)\}`)
+	tagText      = lazyregexp.New(`^[\p{L}\p{Z}\p{N}_.:/=+\-@]*$`)
 )
 
 // check is one rule: if ok is false, key's value is wrong.
@@ -77,10 +78,10 @@ func (s *Settings) checkTop() []check {
 	bucket := "the name of an S3 bucket (3 to 63 of a-z, 0-9, dot, hyphen)"
 	return []check{
 		{"endpoint_url", s.EndpointURL, endpoint, "empty (AWS) or an http:// or https:// URL"},
-		{"role_arn", s.RoleARN, s.RoleARN == "" || roleARN.MatchString(placeholder.ReplaceAllString(s.RoleARN, "x")), "the ARN of an IAM role (arn:aws:iam::123456789012:role/NAME)"},
-		{"bucket", s.Bucket, bucketName.MatchString(s.Bucket), bucket},
-		{"exchange_bucket", s.ExchangeBucket, s.ExchangeBucket == "" || bucketName.MatchString(s.ExchangeBucket), "empty (bucket) or " + bucket},
-		{"prefix", s.Prefix, prefixText.MatchString(s.Prefix) && len(s.Prefix) <= 200, "a key prefix of letters, digits and !_.*'()- with single slashes between"},
+		{"role_arn", s.RoleARN, s.RoleARN == "" || roleARN().MatchString(placeholder().ReplaceAllString(s.RoleARN, "x")), "the ARN of an IAM role (arn:aws:iam::123456789012:role/NAME)"},
+		{"bucket", s.Bucket, bucketName().MatchString(s.Bucket), bucket},
+		{"exchange_bucket", s.ExchangeBucket, s.ExchangeBucket == "" || bucketName().MatchString(s.ExchangeBucket), "empty (bucket) or " + bucket},
+		{"prefix", s.Prefix, prefixText().MatchString(s.Prefix) && len(s.Prefix) <= 200, "a key prefix of letters, digits and !_.*'()- with single slashes between"},
 		{"work_dir", s.WorkDir, filepath.IsAbs(s.WorkDir), "an absolute path"},
 	}
 }
@@ -98,7 +99,7 @@ func (s *Settings) checkDefaults() []check {
 		{"defaults.keep_alive", d.KeepAlive, d.KeepAlive == 0 || !d.Spot, "0 with defaults.spot: spot instances have no warm pool"},
 	}
 	for _, t := range d.InstanceType {
-		checks = append(checks, check{"defaults.instance_type", t, instanceType.MatchString(t), "an instance type such as ml.m5.large"})
+		checks = append(checks, check{"defaults.instance_type", t, instanceType().MatchString(t), "an instance type such as ml.m5.large"})
 	}
 	return checks
 }
@@ -122,7 +123,7 @@ func (s *Settings) checkPolicy() []check {
 	}
 	for _, key := range slices.Sorted(maps.Keys(globs)) {
 		for _, g := range globs[key] {
-			checks = append(checks, check{key, g, doublestar.ValidatePattern(placeholder.ReplaceAllString(g, "x")), "a glob (*, ?, [a-z], {a,b})"})
+			checks = append(checks, check{key, g, doublestar.ValidatePattern(placeholder().ReplaceAllString(g, "x")), "a glob (*, ?, [a-z], {a,b})"})
 		}
 	}
 	for _, key := range []string{"policy.s3_inputs", "policy.s3_outputs"} {
@@ -152,8 +153,8 @@ func (s *Settings) checkRest() []check {
 	for _, k := range slices.Sorted(maps.Keys(s.Tags)) {
 		v := s.Tags[k]
 		checks = append(checks,
-			check{"tags." + k, k, !strings.HasPrefix(k, "gitlab:") && !strings.HasPrefix(strings.ToLower(k), "aws:") && tagText.MatchString(k) && len(k) >= 1 && len([]rune(k)) <= 128, "a name of up to 128 letters, digits, blanks and _.:/=+-@ that begins neither with gitlab: nor with aws:"},
-			check{"tags." + k, v, tagText.MatchString(v) && len([]rune(v)) <= 256, "up to 256 letters, digits, blanks and _.:/=+-@"})
+			check{"tags." + k, k, !strings.HasPrefix(k, "gitlab:") && !strings.HasPrefix(strings.ToLower(k), "aws:") && tagText().MatchString(k) && len(k) >= 1 && len([]rune(k)) <= 128, "a name of up to 128 letters, digits, blanks and _.:/=+-@ that begins neither with gitlab: nor with aws:"},
+			check{"tags." + k, v, tagText().MatchString(v) && len([]rune(v)) <= 256, "up to 256 letters, digits, blanks and _.:/=+-@"})
 	}
 	for _, k := range slices.Sorted(maps.Keys(s.Images)) {
 		v := s.Images[k]

@@ -22,9 +22,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
-	// Slim images have no CA roots. These count only where the system has none.
-	_ "golang.org/x/crypto/x509roots/fallback"
-
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/exchange"
 )
 
@@ -65,6 +62,9 @@ func (e *ExitError) Unwrap() error { return e.Err }
 func Run(ctx context.Context, opts Options) error {
 	bucket, prefix, err := parseExchange(opts.Exchange)
 	if err != nil {
+		return err
+	}
+	if err := useFallbackRoots(); err != nil {
 		return err
 	}
 	client, err := newClient(ctx, opts.Region)
