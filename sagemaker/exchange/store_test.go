@@ -30,11 +30,12 @@ func TestS3StoreSitsOutAnOutage(t *testing.T) {
 	t.Parallel()
 	server := exchangetest.NewServer(t)
 	store := server.Store()
+	require.NoError(t, store.PutBytes(t.Context(), "there", []byte("x")))
 	for name, do := range map[string]func() error{
 		"write":     func() error { return store.PutBytes(t.Context(), "a", []byte("x")) },
 		"upload":    func() error { return store.Put(t.Context(), "b", bytes.NewReader(make([]byte, 20<<20))) },
 		"claim":     func() error { return store.PutIfAbsent(t.Context(), "c", []byte("x")) },
-		"read":      func() error { r, err := store.Get(t.Context(), "a"); return closed(r, err) },
+		"read":      func() error { r, err := store.Get(t.Context(), "there"); return closed(r, err) },
 		"not found": func() error { r, err := store.Get(t.Context(), "none"); return closed(r, err) },
 	} {
 		var refused atomic.Int64
