@@ -35,7 +35,7 @@ func TestArtifacts(t *testing.T) {
 		"glob":                  {script: tree, artifacts: archive(nil, "out/*.txt")},
 		"double star":           {script: tree, artifacts: archive(nil, "**/*.txt", "out/**/c.log")},
 		"braces and classes":    {script: tree, artifacts: archive(nil, "out/{a,b}.txt", "out/sub/[a-c].txt", "out/?inks", "out/lin?")},
-		"everything":            {script: tree, artifacts: archive(nil, ".")},
+		"everything":            {script: tree, artifacts: archive(func(a *gitlab.Artifact) { a.Exclude = []string{".git", ".git/**/*"} }, ".")},
 		"a link":                {script: tree, artifacts: archive(nil, "out/link", "out/dirlink")},
 		"tracked files":         {script: lines("echo changed >> data/kept.txt"), artifacts: archive(nil, "data", "bin", "README", "readlink")},
 		"names of other kinds":  {script: tree, artifacts: archive(nil, "out/with space/", "out/ünï ✓/*", "out/new*")},

@@ -128,6 +128,35 @@ func TestHostileTree(t *testing.T) {
 	}
 }
 
+// A hook makes the project, on the runner's host, a link to what only the
+// executor may read there: the executor does not send that to the container.
+func TestHostileProjectOnTheHost(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(shared.dir, "directory-of-the-host")
+	require.NoError(t, os.MkdirAll(dir, 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "secret"), []byte("secret-of-the-host-content"), 0o600))
+	for name, replace := range map[string]string{
+		"the project": `mv "$CI_PROJECT_DIR" "$CI_PROJECT_DIR.away"; ln -s ` + dir + ` "$CI_PROJECT_DIR"`,
+		"its tmp":     `mv "$CI_PROJECT_DIR.tmp" "$CI_PROJECT_DIR.away"; ln -s ` + dir + ` "$CI_PROJECT_DIR.tmp"`,
+		"its group":   `cd /; G=$(dirname "$CI_PROJECT_DIR"); mv "$G" "$G.away"; ln -s ` + dir + ` "$G"`,
+		"a file":      `ln -s ` + dir + `/secret "$CI_PROJECT_DIR/secret"; ln -s ` + dir + ` "$CI_PROJECT_DIR/dir"`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := shared.run(t, job{
+				script: lines(`cat secret dir/secret "$CI_PROJECT_DIR.tmp/secret" || true`),
+				change: func(p *gitlab.Payload) {
+					p.Extra = map[string]any{"hooks": []map[string]any{{"name": "post_get_sources_script", "script": lines(replace)}}}
+				},
+			})
+			assert.NotContains(t, string(got.log), "secret-of-the-host-content")
+			content, err := os.ReadDir(dir)
+			require.NoError(t, err)
+			assert.Len(t, content, 1, "nothing is written there, either")
+		})
+	}
+}
+
 // A script that calls for the exchange with its role's credentials harms itself
 // at most: it can neither read another job's nor stop the executor.
 func TestScriptThatBreaksItsOwnExchange(t *testing.T) {

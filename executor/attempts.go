@@ -72,8 +72,13 @@ func (a *attempts) Publish(ctx context.Context, at sagemaker.Attempt) error {
 	defer stop()
 	go r.Beat(beat)
 	started := time.Now()
-	project := a.onRunner(a.workload.ProjectDir)
-	if err := r.Publish(ctx, a.workload, project, project+".tmp"); err != nil {
+	project, tmp, err := a.roots(a.workload.ProjectDir)
+	if err != nil {
+		return err
+	}
+	defer project.Close()
+	defer tmp.Close()
+	if err := r.Publish(ctx, a.workload, project, tmp); err != nil {
 		return fmt.Errorf("send the project to the container: %w", err)
 	}
 	a.log.Line("Sent the project in %s", time.Since(started).Round(10*time.Millisecond))

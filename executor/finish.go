@@ -121,8 +121,13 @@ func (t *training) collect(ctx context.Context, w *watch) error {
 	if err != nil {
 		return err
 	}
-	home := t.onRunner(project)
-	got, err := w.remote.Collect(w.ctx, home, home+".tmp")
+	home, tmp, err := t.roots(project)
+	if err != nil {
+		return err
+	}
+	defer home.Close()
+	defer tmp.Close()
+	got, err := w.remote.Collect(w.ctx, home, tmp)
 	if errors.Is(err, remote.ErrLost) {
 		return fmt.Errorf("%w; retry the job", err)
 	}

@@ -143,12 +143,11 @@ func (s *stage) remote(c *sagemaker.Clients, attempt int) *remote.Remote {
 	project, _ := s.projectDir()
 	uid, gid, _ := s.host.Owner()
 	return remote.New(s.store(c), s.keys(attempt), remote.Options{
-		LogLimit:  s.settings.Agent.LogLimit,
-		StopGrace: s.settings.Agent.StopGrace.D(),
-		Notice:    s.log.Line,
-		// The host's own paths differ from those that scripts see.
-		ProjectPath: project, TmpPath: project + ".tmp",
-		UID: uid, GID: gid,
+		LogLimit:    s.settings.Agent.LogLimit,
+		StopGrace:   s.settings.Agent.StopGrace.D(),
+		Notice:      s.log.Line,
+		ProjectPath: project,
+		UID:         uid, GID: gid,
 	})
 }
 
@@ -190,9 +189,18 @@ func (s *stage) projectDir() (string, error) {
 	return project, nil
 }
 
-// onRunner is where a path inside the builds directory lies on the runner host.
-func (s *stage) onRunner(inside string) string {
-	return filepath.Join(s.dirs.builds, filepath.FromSlash(strings.TrimPrefix(inside, s.dirs.inside)))
+// roots opens the project's directory and the one for temporary files beside it.
+func (s *stage) roots(project string) (*os.Root, *os.Root, error) {
+	p, err := s.projectRoot(project)
+	if err != nil {
+		return nil, nil, err
+	}
+	tmp, err := s.projectRoot(project + ".tmp")
+	if err != nil {
+		p.Close()
+		return nil, nil, err
+	}
+	return p, tmp, nil
 }
 
 // projectRoot opens a directory inside the builds directory for this process.

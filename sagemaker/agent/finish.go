@@ -70,17 +70,20 @@ func (a *agent) outputs(ctx context.Context) (exchange.OutputsInfo, error) {
 	defer tmp.Close()
 
 	info.Patterns, info.Warnings = match.Expand(slices.Concat(a.job.Artifacts, a.job.Cache), a.variables(tmp))
-	// That a pattern matches nothing is for the runner's own uploader to tell.
-	names, _, err := match.Select(ctx, project, a.job.ProjectDir, info.Patterns)
+	found, err := match.Select(ctx, project, a.job.ProjectDir, info.Patterns)
 	if err != nil {
 		return info, fmt.Errorf("send the outputs: %w", err)
+	}
+	// That a pattern matches nothing is for the runner's own uploader to tell.
+	for _, link := range found.Barred {
+		info.Warnings = append(info.Warnings, fmt.Sprintf("%q is left out: it is a link out of the project, where nothing is looked for", link))
 	}
 	r, w := io.Pipe()
 	packed := make(chan archive.Stats, 1)
 	go func() {
 		stats, err := archive.Pack(ctx, w, func(s string) { info.Warnings = append(info.Warnings, s) },
-			archive.Tree{Name: archive.ProjectTree, Root: project, Path: a.job.ProjectDir, Files: slices.Values(names)},
-			archive.Tree{Name: archive.TmpTree, Root: tmp, Path: a.job.TmpDir, Files: slices.Values([]string{gitlabEnv})},
+			archive.Tree{Name: archive.ProjectTree, Root: project, Files: slices.Values(found.All())},
+			archive.Tree{Name: archive.TmpTree, Root: tmp, Files: slices.Values([]string{gitlabEnv})},
 		)
 		w.CloseWithError(err)
 		packed <- stats

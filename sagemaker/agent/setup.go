@@ -103,14 +103,14 @@ func (a *agent) probeSpace() error {
 
 // fetchWorkspace unpacks the project and its .tmp sibling.
 func (a *agent) fetchWorkspace(ctx context.Context) error {
-	targets := map[string]archive.Target{}
+	targets := map[string]*os.Root{}
 	for tree, dir := range map[string]string{archive.ProjectTree: a.job.ProjectDir, archive.TmpTree: a.job.TmpDir} {
 		root, err := os.OpenRoot(dir)
 		if err != nil {
 			return fmt.Errorf("open the project: %w", err)
 		}
 		defer root.Close()
-		targets[tree] = archive.Target{Root: root, Path: dir}
+		targets[tree] = root
 	}
 	var r io.ReadCloser
 	err := poll(ctx, 0, func() (bool, error) {

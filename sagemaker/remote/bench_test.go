@@ -25,7 +25,7 @@ func BenchmarkJob(b *testing.B) {
 		_, err := r.Run(b.Context(), script("exit 0"), io.Discard)
 		require.NoError(b, err)
 		require.NoError(b, r.Finish(b.Context()))
-		_, err = r.Collect(b.Context(), w.project, w.tmp)
+		_, err = r.Collect(b.Context(), w.root(w.project), w.root(w.tmp))
 		require.NoError(b, err)
 	}
 }

@@ -54,13 +54,13 @@ func (r *Remote) Collected(ctx context.Context) (bool, error) {
 	return r.exists(ctx, r.keys.Collected())
 }
 
-// Collect waits for the outputs and brings them home into projectDir and
-// tmpDir, the host's own paths. Afterwards, projectDir is the container's as the
+// Collect waits for the outputs and brings them home into project and
+// tmp. Afterwards, the project is the container's as the
 // job's patterns see it: what they match on the host alone is deleted, but only
 // when all has arrived, so a Collect that fails loses nothing and may be
 // repeated. Whatever the container says, only what is below the two directories
 // is written or deleted. The error wraps ErrLost if there is nothing to bring.
-func (r *Remote) Collect(ctx context.Context, projectDir, tmpDir string) (Summary, error) {
+func (r *Remote) Collect(ctx context.Context, project, tmp *os.Root) (Summary, error) {
 	var info exchange.OutputsInfo
 	err := r.await(ctx, "send the outputs", func(ctx context.Context) (ok bool, err error) {
 		info, err = exchange.GetJSON[exchange.OutputsInfo](ctx, r.store, r.keys.OutputsInfo())
@@ -78,37 +78,23 @@ func (r *Remote) Collect(ctx context.Context, projectDir, tmpDir string) (Summar
 	// An agent that has sent its outputs leaves, and the training job ends.
 	work, stop := survive(ctx)
 	defer stop()
-	s, err := r.bringHome(work, info, projectDir, tmpDir)
+	s, err := r.bringHome(work, info, project, tmp)
 	if err != nil {
 		return s, fmt.Errorf("bring the outputs home: %w", err)
 	}
 	return s, r.store.PutBytes(work, r.keys.Collected(), []byte("collected"))
 }
 
-func (r *Remote) bringHome(ctx context.Context, info exchange.OutputsInfo, projectDir, tmpDir string) (Summary, error) {
-	project, err := os.OpenRoot(projectDir)
-	if err != nil {
-		return Summary{}, err
-	}
-	defer project.Close()
-	tmp, err := os.OpenRoot(tmpDir)
-	if err != nil {
-		return Summary{}, err
-	}
-	defer tmp.Close()
+func (r *Remote) bringHome(ctx context.Context, info exchange.OutputsInfo, project, tmp *os.Root) (Summary, error) {
 	body, err := r.store.Get(ctx, r.keys.Outputs())
 	if err != nil {
 		return Summary{}, err
 	}
 	defer body.Close()
 
-	projectPath, tmpPath := orDefault(r.opts.ProjectPath, projectDir), orDefault(r.opts.TmpPath, tmpDir)
 	arrived := map[string]struct{}{}
 	stats, err := archive.Unpack(ctx, body, archive.Options{
-		Targets: map[string]archive.Target{
-			archive.ProjectTree: {Root: project, Path: projectPath},
-			archive.TmpTree:     {Root: tmp, Path: tmpPath},
-		},
+		Targets:  map[string]*os.Root{archive.ProjectTree: project, archive.TmpTree: tmp},
 		MaxBytes: r.opts.MaxBytes, MaxFiles: r.opts.MaxFiles, UID: r.opts.UID, GID: r.opts.GID,
 		Seen: func(tree, name string) {
 			if tree == archive.ProjectTree {
@@ -120,11 +106,11 @@ func (r *Remote) bringHome(ctx context.Context, info exchange.OutputsInfo, proje
 	if err != nil {
 		return s, err
 	}
-	names, _, err := match.Select(ctx, project, projectPath, info.Patterns)
+	found, err := match.Select(ctx, project, r.opts.ProjectPath, info.Patterns)
 	if err != nil {
 		return s, err
 	}
-	for _, name := range slices.Backward(names) {
+	for _, name := range slices.Backward(slices.Concat(found.Barred, found.Names)) {
 		if _, ok := arrived[name]; ok {
 			continue
 		}
@@ -136,13 +122,6 @@ func (r *Remote) bringHome(ctx context.Context, info exchange.OutputsInfo, proje
 		}
 	}
 	return s, nil
-}
-
-func orDefault(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 // survive is ctx, but does not end with the training job: the exchange is still

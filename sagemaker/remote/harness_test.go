@@ -100,14 +100,23 @@ func newWorldOn(t testing.TB, server *exchangetest.Server) *world {
 
 func (w *world) remote(opts remote.Options) *remote.Remote {
 	opts.Notice = w.notices.add
-	opts.ProjectPath, opts.TmpPath = w.job.ProjectDir, w.job.TmpDir
+	opts.ProjectPath = w.job.ProjectDir
 	return remote.New(w.server.Store(), w.keys, opts)
+}
+
+// root opens one of the host's directories.
+func (w *world) root(dir string) *os.Root {
+	w.t.Helper()
+	root, err := os.OpenRoot(dir)
+	require.NoError(w.t, err)
+	w.t.Cleanup(func() { root.Close() })
+	return root
 }
 
 // published is a Remote whose project was sent, and which beats.
 func (w *world) published(opts remote.Options) *remote.Remote {
 	r := w.remote(opts)
-	require.NoError(w.t, r.Publish(w.t.Context(), w.job, w.project, w.tmp))
+	require.NoError(w.t, r.Publish(w.t.Context(), w.job, w.root(w.project), w.root(w.tmp)))
 	go r.Beat(w.t.Context())
 	return r
 }

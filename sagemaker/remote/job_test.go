@@ -38,7 +38,7 @@ exit 3
 	assert.Equal(t, "new\n", log.String())
 
 	require.NoError(t, r.Finish(t.Context()))
-	s, err := r.Collect(t.Context(), w.project, w.tmp)
+	s, err := r.Collect(t.Context(), w.root(w.project), w.root(w.tmp))
 	require.NoError(t, err)
 	assert.Equal(t, 1, s.Deleted)
 	assert.Equal(t, "new\n", w.read("out/fresh"))

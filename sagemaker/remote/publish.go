@@ -11,22 +11,12 @@ import (
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/exchange/archive"
 )
 
-// Publish sends the job and its files: what is in projectDir and tmpDir, the
-// host's own paths of what the job calls ProjectDir and TmpDir. The agent can
+// Publish sends the job and its files: project and tmp are what the job calls
+// ProjectDir and TmpDir. Scripts have been at work in them, so they are not
+// paths, which a link could lead anywhere. The agent can
 // begin as soon as the job is there, so Publish may run while the instance
 // starts. It may be repeated.
-func (r *Remote) Publish(ctx context.Context, job exchange.Job, projectDir, tmpDir string) error {
-	project, err := os.OpenRoot(projectDir)
-	if err != nil {
-		return fmt.Errorf("send the project: %w", err)
-	}
-	defer project.Close()
-	tmp, err := os.OpenRoot(tmpDir)
-	if err != nil {
-		return fmt.Errorf("send the project: %w", err)
-	}
-	defer tmp.Close()
-
+func (r *Remote) Publish(ctx context.Context, job exchange.Job, project, tmp *os.Root) error {
 	job.Version = exchange.Version
 	job.Workspace = exchange.WorkspaceInfo{}
 	for _, root := range []*os.Root{project, tmp} {
@@ -44,12 +34,12 @@ func (r *Remote) Publish(ctx context.Context, job exchange.Job, projectDir, tmpD
 	packed := make(chan error, 1)
 	go func() {
 		_, err := archive.Pack(ctx, pw, func(s string) { r.opts.Notice("%s", s) },
-			archive.Tree{Name: archive.ProjectTree, Root: project, Path: job.ProjectDir},
-			archive.Tree{Name: archive.TmpTree, Root: tmp, Path: job.TmpDir})
+			archive.Tree{Name: archive.ProjectTree, Root: project},
+			archive.Tree{Name: archive.TmpTree, Root: tmp})
 		pw.CloseWithError(err)
 		packed <- err
 	}()
-	err = r.store.Put(ctx, r.keys.Workspace(), pr)
+	err := r.store.Put(ctx, r.keys.Workspace(), pr)
 	pr.CloseWithError(errors.Join(err, io.ErrClosedPipe))
 	if packErr := <-packed; err != nil || packErr != nil {
 		if err == nil {

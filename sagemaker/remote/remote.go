@@ -43,10 +43,9 @@ type Options struct {
 	// SilentAfter is how long the agent's beat may stand still before Run,
 	// Finish and Collect return ErrSilent. 0 means 5 minutes.
 	SilentAfter time.Duration
-	// ProjectPath and TmpPath are the directories as scripts see them, where
-	// that differs from what Publish and Collect are given: absolute links to
-	// below them are links within the project.
-	ProjectPath, TmpPath string
+	// ProjectPath is the project's directory as scripts see it: the job's
+	// patterns and links may be absolute.
+	ProjectPath string
 	// UID and GID own what Collect writes; 0 leaves it to the process's own.
 	UID, GID int
 	// MaxBytes and MaxFiles limit what Collect unpacks; 0 means 1 TiB and 5 million.

@@ -261,7 +261,7 @@ func TestFilesOfAnEndedScriptAreLostWithTheInstance(t *testing.T) {
 	<-first.done
 	second := w.start("")
 	require.NoError(t, r.Finish(t.Context()))
-	_, err = r.Collect(t.Context(), w.project, w.tmp)
+	_, err = r.Collect(t.Context(), w.root(w.project), w.root(w.tmp))
 	require.ErrorIs(t, err, remote.ErrLost)
 	assert.NotZero(t, second.exit())
 }
@@ -280,14 +280,14 @@ func TestOutputsComeHomeAfterTheTrainingJobHasEnded(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(fmt.Errorf("%w: Completed", remote.ErrGone))
 	require.NoError(t, r.Finish(ctx))
-	_, err = r.Collect(ctx, w.project, w.tmp)
+	_, err = r.Collect(ctx, w.root(w.project), w.root(w.tmp))
 	require.NoError(t, err)
 	assert.Equal(t, "x\n", w.read("out"))
 
 	stopped := errors.New("stopped by GitLab")
 	ctx, cancel = context.WithCancelCause(t.Context())
 	cancel(stopped)
-	_, err = r.Collect(ctx, w.project, w.tmp)
+	_, err = r.Collect(ctx, w.root(w.project), w.root(w.tmp))
 	require.ErrorIs(t, err, stopped)
 }
 
@@ -431,7 +431,7 @@ func TestTheAgentEndsItselfWhenTheExecutorIsDead(t *testing.T) {
 	w := newWorld(t)
 	w.job.DeadAfter = exchange.Duration(2 * time.Second)
 	r := w.remote(remote.Options{})
-	require.NoError(t, r.Publish(t.Context(), w.job, w.project, w.tmp))
+	require.NoError(t, r.Publish(t.Context(), w.job, w.root(w.project), w.root(w.tmp)))
 	c := w.start("")
 	log := newWatcher("pid")
 	ctx, cancel := context.WithCancelCause(t.Context())
@@ -457,7 +457,7 @@ func TestASilentAgentIsNoticed(t *testing.T) {
 	_, err := r.Run(t.Context(), script("true"), &bytes.Buffer{})
 	require.ErrorIs(t, err, remote.ErrSilent)
 	require.ErrorIs(t, r.Finish(t.Context()), remote.ErrSilent)
-	_, err = r.Collect(t.Context(), w.project, w.tmp)
+	_, err = r.Collect(t.Context(), w.root(w.project), w.root(w.tmp))
 	require.ErrorIs(t, err, remote.ErrSilent)
 }
 
@@ -517,7 +517,7 @@ func TestDeleteLeavesNothing(t *testing.T) {
 	prefix := exchange.AttemptsPrefix("ci", "abc", 7, "open", 401)
 	require.NoError(t, r.WriteIntent(t.Context(), exchange.Intent{Name: "job-401-1", Attempt: 1}))
 	require.ErrorIs(t, r.WriteIntent(t.Context(), exchange.Intent{Name: "other"}), exchange.ErrExists)
-	require.NoError(t, r.Publish(t.Context(), w.job, w.project, w.tmp))
+	require.NoError(t, r.Publish(t.Context(), w.job, w.root(w.project), w.root(w.tmp)))
 	attempts, err := remote.Intents(t.Context(), w.server.Store(), prefix)
 	require.NoError(t, err)
 	require.Len(t, attempts, 1)

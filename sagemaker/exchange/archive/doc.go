@@ -2,15 +2,15 @@
 // unpacks such archives, both streaming.
 //
 // An archive is hostile until proven otherwise, in both directions: Unpack
-// writes through os.Root, and refuses absolute names, "..", links that leave
-// their tree, devices and the like, and more bytes or files than it was told to
-// expect. Pack leaves out what Unpack would refuse, and says so.
+// writes through os.Root, and refuses absolute names, "..", hard links, devices
+// and the like, and more bytes or files than it was told to expect. Pack leaves
+// out what Unpack would refuse, and says so.
+//
+// A symbolic link is data: it may point anywhere, as the python3 of a virtual
+// environment does. But nothing passes through one: a link that is in the way of
+// a directory is replaced, and an archive that puts an entry below a link of its
+// own is refused.
 package archive
-
-import (
-	"path"
-	"strings"
-)
 
 // The trees of the archives in the exchange.
 const (
@@ -22,36 +22,4 @@ const (
 type Stats struct {
 	Files int // entries: files, directories and links
 	Bytes int64
-}
-
-// linkStays says whether a symbolic link called name, in a tree that lies at
-// the absolute path base, points into the tree. The answer holds whatever other
-// links are in the tree, so long as each of them stays as well: ".." is taken
-// only at the target's beginning, where it climbs real directories.
-func linkStays(base, name, target string) bool {
-	if target == "" || strings.ContainsRune(target, 0) {
-		return false
-	}
-	depth := strings.Count(path.Clean(name), "/")
-	if path.IsAbs(target) {
-		rest, ok := strings.CutPrefix(target, strings.TrimSuffix(base, "/")+"/")
-		if base == "" || !ok {
-			return base != "" && path.Clean(target) == path.Clean(base)
-		}
-		target, depth = rest, 0
-	}
-	for down := false; target != ""; {
-		var part string
-		part, target, _ = strings.Cut(target, "/")
-		switch part {
-		case "", ".":
-		case "..":
-			if depth--; down || depth < 0 {
-				return false
-			}
-		default:
-			down = true
-		}
-	}
-	return true
 }

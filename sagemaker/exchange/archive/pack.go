@@ -27,9 +27,6 @@ type Tree struct {
 	// Name is the first element of the names in the archive.
 	Name string
 	Root *os.Root
-	// Path is the absolute path at which scripts see the tree: absolute links
-	// to below it stay in the tree.
-	Path string
 	// Files yields the names to pack, relative and with slashes; nil packs
 	// everything.
 	Files iter.Seq[string]
@@ -51,8 +48,8 @@ func Measure(ctx context.Context, root *os.Root) (Stats, error) {
 	return s, err
 }
 
-// Pack writes an archive of trees to w. What cannot travel (a socket, a link
-// that leaves its tree, an unreadable file) is left out and told to warn, and so
+// Pack writes an archive of trees to w. What cannot travel (a socket, a
+// device, an unreadable file) is left out and told to warn, and so
 // is what changes or vanishes meanwhile.
 func Pack(ctx context.Context, w io.Writer, warn func(string), trees ...Tree) (Stats, error) {
 	z, err := zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(windowSize),
@@ -136,10 +133,6 @@ func (p *packer) add(t Tree, name string, info fs.FileInfo) error {
 		target, err := t.Root.Readlink(name)
 		if err != nil {
 			p.warn(fmt.Sprintf("%q is left out: %v", name, cause(err)))
-			return nil
-		}
-		if !linkStays(t.Path, name, target) {
-			p.warn(fmt.Sprintf("%q is left out: it is a link to %q, outside of the project", name, target))
 			return nil
 		}
 		h.Typeflag, h.Linkname = tar.TypeSymlink, target

@@ -20,17 +20,11 @@ import (
 // ErrRefused means that an archive holds what no honest peer sends.
 var ErrRefused = errors.New("refused")
 
-// Target is where a tree is unpacked to.
-type Target struct {
-	Root *os.Root
-	// Path is the absolute path at which scripts see the tree, as Tree.Path.
-	Path string
-}
-
 // Options of Unpack.
 type Options struct {
-	// Targets by the name of their tree; an entry of any other tree is refused.
-	Targets map[string]Target
+	// Targets are where trees are unpacked to, by name; an entry of any other
+	// tree is refused.
+	Targets map[string]*os.Root
 	// MaxBytes and MaxFiles limit what is written; 0 means 1 TiB and 5 million.
 	MaxBytes int64
 	MaxFiles int
@@ -45,8 +39,8 @@ const (
 	defaultMaxFiles = 5_000_000
 )
 
-// Unpack writes what the archive r holds. A file, link or directory that is in
-// the way of another kind of thing is removed. Setuid, setgid and sticky bits
+// Unpack writes what the archive r holds. A file, link or directory that was
+// there and is in the way is removed, never followed. Setuid, setgid and sticky bits
 // are dropped. An error that wraps ErrRefused names the entry.
 func Unpack(ctx context.Context, r io.Reader, opts Options) (Stats, error) {
 	z, err := zstd.NewReader(r, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true),
@@ -86,7 +80,7 @@ func unpackTar(ctx context.Context, r io.Reader, opts Options) (Stats, error) {
 	if opts.MaxFiles == 0 {
 		opts.MaxFiles = defaultMaxFiles
 	}
-	u := unpacker{opts: opts, real: map[string]bool{}, buf: make([]byte, blockSize)}
+	u := unpacker{opts: opts, seen: map[string]fs.FileMode{}, buf: make([]byte, blockSize)}
 	t := tar.NewReader(r)
 	for {
 		if ctx.Err() != nil {
@@ -108,16 +102,18 @@ func unpackTar(ctx context.Context, r io.Reader, opts Options) (Stats, error) {
 type unpacker struct {
 	opts  Options
 	stats Stats
-	real  map[string]bool // tree/dir that were seen to be directories, not links
-	dirs  []dir           // whose mode and time are set at the end
-	buf   []byte
+	// seen are the tree/names that are directories for the rest of the archive,
+	// not links, and the links that the archive has made.
+	seen map[string]fs.FileMode
+	dirs []dir // whose mode and time are set at the end
+	buf  []byte
 }
 
 type dir struct {
-	target Target
-	name   string
-	mode   fs.FileMode
-	time   time.Time
+	root *os.Root
+	name string
+	mode fs.FileMode
+	time time.Time
 }
 
 func refuse(format string, args ...any) error {
@@ -133,14 +129,14 @@ func (u *unpacker) entry(h *tar.Header, body io.Reader) error {
 	}
 	u.stats.Bytes += h.Size
 	tree, name, _ := strings.Cut(strings.TrimSuffix(h.Name, "/"), "/")
-	target, ok := u.opts.Targets[tree]
+	root, ok := u.opts.Targets[tree]
 	if !ok {
 		return refuse("it belongs to none of the directories expected")
 	}
 	if !clean(name) {
 		return refuse("its name leaves the project or is not in its simplest form")
 	}
-	if err := u.parents(tree, target, path.Dir(name)); err != nil {
+	if err := u.parents(tree, root, path.Dir(name)); err != nil {
 		return err
 	}
 	if u.opts.Seen != nil {
@@ -149,22 +145,23 @@ func (u *unpacker) entry(h *tar.Header, body io.Reader) error {
 	mode := fs.FileMode(h.Mode) & fs.ModePerm
 	switch h.Typeflag {
 	case tar.TypeDir:
-		if err := u.directory(tree, target, name, 0o700); err != nil {
+		if err := u.directory(tree, root, name, 0o700); err != nil {
 			return err
 		}
-		u.dirs = append(u.dirs, dir{target, name, mode, h.ModTime})
+		u.dirs = append(u.dirs, dir{root, name, mode, h.ModTime})
 		return nil
 	case tar.TypeReg:
-		return u.file(tree, target, name, mode, h, body)
+		return u.file(tree, root, name, mode, h, body)
 	case tar.TypeSymlink:
-		if !linkStays(target.Path, name, h.Linkname) {
-			return refuse("it is a link to %q, outside of the project", h.Linkname)
+		if h.Linkname == "" || strings.ContainsRune(h.Linkname, 0) {
+			return refuse("it is a link to nothing")
 		}
-		err := u.inPlace(tree, target, name, func() error { return target.Root.Symlink(h.Linkname, name) })
+		err := u.inPlace(tree, root, name, func() error { return root.Symlink(h.Linkname, name) })
 		if err != nil {
 			return err
 		}
-		return u.own(target, name)
+		u.seen[tree+"/"+name] = fs.ModeSymlink
+		return u.own(root, name)
 	default:
 		return refuse("it is neither a file nor a directory nor a link (type %q)", h.Typeflag)
 	}
@@ -177,71 +174,66 @@ func clean(name string) bool {
 
 // parents makes the directories above an entry, and sees that none is a link:
 // else an entry could be written to where the link points.
-func (u *unpacker) parents(tree string, target Target, name string) error {
-	if name == "." || u.real[tree+"/"+name] {
+func (u *unpacker) parents(tree string, root *os.Root, name string) error {
+	if name == "." || u.seen[tree+"/"+name] == fs.ModeDir {
 		return nil
 	}
-	if err := u.parents(tree, target, path.Dir(name)); err != nil {
+	if err := u.parents(tree, root, path.Dir(name)); err != nil {
 		return err
 	}
-	return u.directory(tree, target, name, 0o777)
+	return u.directory(tree, root, name, 0o777)
 }
 
-func (u *unpacker) directory(tree string, target Target, name string, mode fs.FileMode) error {
-	info, err := target.Root.Lstat(name)
+func (u *unpacker) directory(tree string, root *os.Root, name string, mode fs.FileMode) error {
+	if u.seen[tree+"/"+name] == fs.ModeSymlink {
+		return refuse("%q is a link of the same archive", tree+"/"+name)
+	}
+	info, err := root.Lstat(name)
 	switch {
 	case err == nil && info.IsDir():
 		if info.Mode().Perm()&0o700 != 0o700 {
-			if err := target.Root.Chmod(name, info.Mode().Perm()|0o700); err != nil {
+			if err := root.Chmod(name, info.Mode().Perm()|0o700); err != nil {
 				return err
 			}
 		}
 	case err == nil || errors.Is(err, fs.ErrNotExist):
 		if err == nil {
-			if err := target.Root.Remove(name); err != nil {
+			if err := root.Remove(name); err != nil {
 				return err
 			}
 		}
-		if err := target.Root.Mkdir(name, mode); err != nil {
+		if err := root.Mkdir(name, mode); err != nil {
 			return err
 		}
-		if err := u.own(target, name); err != nil {
+		if err := u.own(root, name); err != nil {
 			return err
 		}
 	default:
 		return err
 	}
-	u.real[tree+"/"+name] = true
+	u.seen[tree+"/"+name] = fs.ModeDir
 	return nil
 }
 
-// inPlace calls create, after what is in the way was removed.
-func (u *unpacker) inPlace(tree string, target Target, name string, create func() error) error {
+// inPlace calls create for a file or link, after what is in the way was removed.
+func (u *unpacker) inPlace(tree string, root *os.Root, name string, create func() error) error {
+	if u.seen[tree+"/"+name] == fs.ModeDir {
+		return refuse("it takes the place of a directory of the same archive")
+	}
 	err := create()
 	if !errors.Is(err, fs.ErrExist) {
 		return fullDisk(err)
 	}
-	if err := u.clear(tree, target, name); err != nil {
+	if err := root.RemoveAll(name); err != nil {
 		return err
 	}
 	return create()
 }
 
-// clear removes what is in the way of a file or link.
-func (u *unpacker) clear(tree string, target Target, name string) error {
-	if u.real[tree+"/"+name] {
-		clear(u.real) // a directory goes, with everything below it
-		u.dirs = slices.DeleteFunc(u.dirs, func(d dir) bool {
-			return d.target.Root == target.Root && (d.name == name || strings.HasPrefix(d.name, name+"/"))
-		})
-	}
-	return target.Root.RemoveAll(name)
-}
-
-func (u *unpacker) file(tree string, target Target, name string, mode fs.FileMode, h *tar.Header, body io.Reader) error {
+func (u *unpacker) file(tree string, root *os.Root, name string, mode fs.FileMode, h *tar.Header, body io.Reader) error {
 	var f *os.File
-	err := u.inPlace(tree, target, name, func() (err error) {
-		f, err = target.Root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
+	err := u.inPlace(tree, root, name, func() (err error) {
+		f, err = root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_NOFOLLOW, 0o600)
 		return err
 	})
 	if err != nil {
@@ -257,24 +249,24 @@ func (u *unpacker) file(tree string, target Target, name string, mode fs.FileMod
 	if err := errors.Join(err, f.Close()); err != nil {
 		return fullDisk(err)
 	}
-	return target.Root.Chtimes(name, h.ModTime, h.ModTime)
+	return root.Chtimes(name, h.ModTime, h.ModTime)
 }
 
-func (u *unpacker) own(target Target, name string) error {
+func (u *unpacker) own(root *os.Root, name string) error {
 	if u.opts.UID == 0 && u.opts.GID == 0 {
 		return nil
 	}
-	return target.Root.Lchown(name, u.opts.UID, u.opts.GID)
+	return root.Lchown(name, u.opts.UID, u.opts.GID)
 }
 
 // finish sets what would have been in the way of writing: the modes of
 // directories, the innermost first.
 func (u *unpacker) finish() error {
 	for _, d := range slices.Backward(u.dirs) {
-		if err := d.target.Root.Chmod(d.name, d.mode); err != nil {
+		if err := d.root.Chmod(d.name, d.mode); err != nil {
 			return fmt.Errorf("unpack %q: %w", d.name, err)
 		}
-		if err := d.target.Root.Chtimes(d.name, d.time, d.time); err != nil {
+		if err := d.root.Chtimes(d.name, d.time, d.time); err != nil {
 			return fmt.Errorf("unpack %q: %w", d.name, err)
 		}
 	}

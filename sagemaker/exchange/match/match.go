@@ -5,6 +5,7 @@ package match
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
@@ -42,28 +43,62 @@ func Expand(patterns []exchange.Pattern, env func(string) string) (expanded []ex
 	return expanded, warnings
 }
 
-// Select returns the names of the files, directories and links below root that
-// any of the expanded patterns selects: sorted, relative, a directory before
-// its entries. dir is the absolute path at which scripts see root. Patterns
-// that are no patterns or leave the project are warned of, as are patterns that
-// match nothing.
-func Select(ctx context.Context, root *os.Root, dir string, patterns []exchange.Pattern) (names, warnings []string, err error) {
-	found := map[string]struct{}{}
+// Selection is what patterns select in a tree. All names are relative and
+// sorted, so a directory comes before its entries.
+type Selection struct {
+	// Names are the files, directories and links selected, none of them behind a
+	// link: data/x is real/x if data is a link to real.
+	Names []string
+	// Along is what else a copy of the tree needs for the patterns to select the
+	// same there: links that they led through, what selected links point to
+	// (the runner's archiver passes over a link to nothing), and git's index.
+	Along []string
+	// Warnings are of patterns that are none, leave the project, or match nothing.
+	Warnings []string
+	// Barred are links out of the project behind which a pattern looks for
+	// something: nothing is read there, and whoever had them in a copy would take
+	// what is there for it.
+	Barred []string
+}
+
+// All are the Names and what goes along, sorted.
+func (s Selection) All() []string {
+	return slices.Sorted(slices.Values(slices.Concat(s.Names, s.Along)))
+}
+
+// Select finds what any of the expanded patterns selects below root. dir is the
+// absolute path at which scripts see root.
+func Select(ctx context.Context, root *os.Root, dir string, patterns []exchange.Pattern) (Selection, error) {
+	var result Selection
+	all := selection{root: root, dir: path.Clean(dir), found: map[string]fs.FileMode{}, along: map[string]struct{}{}, bar: map[string]struct{}{}}
 	for _, p := range patterns {
-		s := selection{root: root, dir: path.Clean(dir), pattern: p, found: found}
+		s := all
+		s.pattern = p
 		for _, q := range p.Paths {
 			if err := s.path(ctx, q); err != nil {
-				return nil, nil, fmt.Errorf("find %q: %w", q, err)
+				return Selection{}, fmt.Errorf("find %q: %w", q, err)
 			}
 		}
 		if p.Untracked {
 			if err := s.untracked(ctx); err != nil {
-				return nil, nil, fmt.Errorf("find untracked files: %w", err)
+				return Selection{}, fmt.Errorf("find untracked files: %w", err)
 			}
 		}
-		warnings = append(warnings, s.warnings...)
+		result.Warnings = append(result.Warnings, s.warnings...)
+		all.pattern.Paths = append(all.pattern.Paths, p.Paths...)
 	}
-	return slices.Sorted(maps.Keys(found)), warnings, nil
+	for _, name := range slices.Sorted(maps.Keys(all.found)) {
+		if all.found[name] == fs.ModeSymlink && all.barred(name) {
+			all.bar[name] = struct{}{}
+		}
+		if _, ok := all.bar[name]; !ok {
+			result.Names = append(result.Names, name)
+		}
+		delete(all.along, name)
+	}
+	result.Barred = slices.Sorted(maps.Keys(all.bar))
+	result.Along = slices.Sorted(maps.Keys(all.along))
+	return result, nil
 }
 
 // selection is one Pattern at work.
@@ -71,7 +106,9 @@ type selection struct {
 	root     *os.Root
 	dir      string
 	pattern  exchange.Pattern
-	found    map[string]struct{}
+	found    map[string]fs.FileMode // types
+	along    map[string]struct{}
+	bar      map[string]struct{}
 	warnings []string
 }
 
@@ -94,20 +131,19 @@ func (s *selection) path(ctx context.Context, pattern string) error {
 		s.warnf("%s: %v", pattern, err)
 		return nil
 	}
-	before := len(s.found)
 	for _, m := range matches {
-		if err := archive.Walk(ctx, s.root, m, func(name string, _ fs.FileInfo, err error) error {
+		if err := archive.Walk(ctx, s.root, m.real, func(name string, info fs.FileInfo, err error) error {
 			if err != nil {
 				s.warnf("%s: %v", name, err)
 				return nil
 			}
-			s.add(name)
+			s.add(path.Join(m.name, strings.TrimPrefix(name, m.real)), name, info)
 			return nil
 		}); err != nil {
 			return err
 		}
 	}
-	if len(matches) == 0 && before == len(s.found) {
+	if len(matches) == 0 {
 		s.warnf("%s: no matching files. Ensure that the artifact path is relative to the working directory (%s)", pattern, s.dir)
 	}
 	return nil
@@ -135,25 +171,67 @@ func (s *selection) relative(pattern string) (string, error) {
 	return path.Join(rel, glob), nil
 }
 
+// found is a name that a pattern matches, and where that really lies.
+type found struct{ name, real string }
+
 // glob is doublestar.FilepathGlob with WithNoFollow, within the root.
-func (s *selection) glob(pattern string) ([]string, error) {
+func (s *selection) glob(pattern string) (matches []found, err error) {
 	if !hasMeta(pattern) {
-		name := unescape(pattern)
-		if _, err := s.root.Lstat(name); err != nil {
-			return nil, nil // missing, or behind a link that leaves the project
-		}
-		return []string{name}, nil
+		return s.match(nil, unescape(pattern), unescape(pattern)), nil
 	}
 	base, glob := doublestar.SplitPattern(pattern)
-	sub, err := fs.Sub(s.root.FS(), base)
+	real, through, err := s.place(base, true)
+	if err != nil {
+		s.note(through, err)
+		return nil, nil
+	}
+	sub, err := fs.Sub(s.root.FS(), real)
 	if err != nil {
 		return nil, err
 	}
-	matches, err := doublestar.Glob(sub, glob, doublestar.WithNoFollow())
-	for i := range matches {
-		matches[i] = path.Join(base, matches[i])
+	names, err := doublestar.Glob(sub, glob, doublestar.WithNoFollow())
+	for _, name := range names {
+		matches = s.match(matches, path.Join(base, name), path.Join(real, name))
+	}
+	if len(matches) > 0 {
+		s.goAlong(through...)
 	}
 	return matches, err
+}
+
+// match takes in a name that a pattern matches, if it is there; at is the name
+// less the links that are known.
+func (s *selection) match(matches []found, name, at string) []found {
+	real, through, err := s.place(at, false)
+	if err != nil {
+		s.note(through, err)
+		return matches
+	}
+	info, err := s.root.Lstat(real)
+	if err != nil {
+		return matches
+	}
+	s.goAlong(through...)
+	if info.Mode().Type() == fs.ModeSymlink {
+		if target, links, err := s.place(real, true); err == nil && target != "." {
+			s.goAlong(append(links, target)...)
+		}
+	}
+	return append(matches, found{name, real})
+}
+
+// note bars the last of the links that led to an error if it leads out of the
+// project.
+func (s *selection) note(links []string, err error) {
+	if errors.Is(err, errLeaves) && len(links) > 0 {
+		s.bar[links[len(links)-1]] = struct{}{}
+	}
+}
+
+func (s *selection) goAlong(names ...string) {
+	for _, name := range names {
+		s.along[name] = struct{}{}
+	}
 }
 
 func hasMeta(pattern string) bool {
@@ -179,12 +257,12 @@ func unescape(pattern string) string {
 	return b.String()
 }
 
-// add takes a name in unless it is excluded.
-func (s *selection) add(name string) {
-	if name == "." || s.excluded(name) {
+// add takes in what lies at real unless its name is excluded.
+func (s *selection) add(name, real string, info fs.FileInfo) {
+	if real == "." || s.excluded(name) {
 		return
 	}
-	s.found[name] = struct{}{}
+	s.found[real] = info.Mode().Type()
 }
 
 func (s *selection) excluded(name string) bool {

@@ -45,11 +45,13 @@ func TestSelect(t *testing.T) {
 	tree := []string{
 		"a.txt", "b.log", "out/x.txt", "out/sub/y.txt", "out/sub/z.log", "out/empty/", "deep/1/2/3.txt",
 		"with blank/f", "new\nline", "out/link->x.txt", "loop->.", "away->/etc", "bytes/\xff\xfe",
-		"[odd]", "a{b}",
+		"[odd]", "a{b}", "to out->out", "abs->/builds/p/out", "python->/usr/bin/python3", "late->deep/../away",
 	}
 	for name, c := range map[string]struct {
 		pattern exchange.Pattern
 		want    []string
+		along   []string
+		barred  []string
 		warning string
 	}{
 		"a file":                 {pattern: exchange.Pattern{Paths: []string{"a.txt"}}, want: []string{"a.txt"}},
@@ -61,11 +63,20 @@ func TestSelect(t *testing.T) {
 		"exclude":                {pattern: exchange.Pattern{Paths: []string{"out"}, Exclude: []string{"out/**/*.log", "out/empty"}}, want: []string{"out", "out/link", "out/sub", "out/sub/y.txt", "out/x.txt"}},
 		"blanks and lines":       {pattern: exchange.Pattern{Paths: []string{"with blank", "new*"}}, want: []string{"new\nline", "with blank", "with blank/f"}},
 		"not UTF-8":              {pattern: exchange.Pattern{Paths: []string{"bytes"}}, want: []string{"bytes", "bytes/\xff\xfe"}},
-		"links are not followed": {pattern: exchange.Pattern{Paths: []string{"loop", "away"}}, want: []string{"away", "loop"}},
+		"links are not followed": {pattern: exchange.Pattern{Paths: []string{"loop", "away", "to out"}}, want: []string{"away", "loop", "to out"}, along: []string{"out"}},
 		"escaped":                {pattern: exchange.Pattern{Paths: []string{`\[odd\]`, `a\{b\}`}}, want: []string{"[odd]", "a{b}"}},
 		"absolute":               {pattern: exchange.Pattern{Paths: []string{"/builds/p/out/*.txt"}}, want: []string{"out/x.txt"}},
 		"outside":                {pattern: exchange.Pattern{Paths: []string{"../x", "/etc/passwd"}}, warning: "not a subpath"},
-		"through a link":         {pattern: exchange.Pattern{Paths: []string{"away/passwd"}}, warning: "no matching files"},
+		"out of the project":     {pattern: exchange.Pattern{Paths: []string{"away/passwd"}}, barred: []string{"away"}, warning: "no matching files"},
+		"a link and behind it":   {pattern: exchange.Pattern{Paths: []string{"away", "away/passwd", "python"}}, want: []string{"python"}, barred: []string{"away"}, warning: "no matching files"},
+		"a link and some behind": {pattern: exchange.Pattern{Paths: []string{"late", "late/*", "*/python", "python"}}, want: []string{"python"}, barred: []string{"away", "late"}, warning: "no matching files"},
+		"through a link":         {pattern: exchange.Pattern{Paths: []string{"to out/x.txt"}}, want: []string{"out/x.txt"}, along: []string{"to out"}},
+		"a link and through it":  {pattern: exchange.Pattern{Paths: []string{"to out", "to out/x.txt"}}, want: []string{"out/x.txt", "to out"}, along: []string{"out"}},
+		"through, with a star":   {pattern: exchange.Pattern{Paths: []string{"to out/*.txt"}}, want: []string{"out/x.txt"}, along: []string{"to out"}},
+		"a star is no way":       {pattern: exchange.Pattern{Paths: []string{"to*/x.txt"}}, warning: "no matching files"},
+		"through, with excludes": {pattern: exchange.Pattern{Paths: []string{"to out/sub"}, Exclude: []string{"to out/**/*.log"}}, want: []string{"out/sub", "out/sub/y.txt"}, along: []string{"to out"}},
+		"through, absolute":      {pattern: exchange.Pattern{Paths: []string{"abs/*.txt"}}, want: []string{"out/x.txt"}, along: []string{"abs"}},
+		"through a loop":         {pattern: exchange.Pattern{Paths: []string{"loop/loop/a.txt"}}, want: []string{"a.txt"}, along: []string{"loop"}},
 		"none":                   {pattern: exchange.Pattern{Paths: []string{"none"}}, warning: "no matching files"},
 		"empty":                  {pattern: exchange.Pattern{Paths: []string{""}}, warning: "Path is empty"},
 		"bad":                    {pattern: exchange.Pattern{Paths: []string{"[a"}}, warning: "syntax error"},
@@ -73,13 +84,15 @@ func TestSelect(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			_, root := project(t, tree...)
-			names, warnings, err := Select(t.Context(), root, "/builds/p", []exchange.Pattern{c.pattern})
+			got, err := Select(t.Context(), root, "/builds/p", []exchange.Pattern{c.pattern})
 			require.NoError(t, err)
-			assert.Equal(t, c.want, names)
+			assert.Equal(t, c.want, got.Names)
+			assert.Equal(t, c.along, got.Along)
+			assert.Equal(t, c.barred, got.Barred)
 			if c.warning != "" {
-				assert.Contains(t, strings.Join(warnings, "\n"), c.warning)
+				assert.Contains(t, strings.Join(got.Warnings, "\n"), c.warning)
 			} else {
-				assert.Empty(t, warnings)
+				assert.Empty(t, got.Warnings)
 			}
 		})
 	}
@@ -89,9 +102,9 @@ func TestSelectTheProjectItself(t *testing.T) {
 	t.Parallel()
 	_, root := project(t, "a", "d/b")
 	for _, p := range []string{".", "./", "/builds/p", "**"} {
-		names, _, err := Select(t.Context(), root, "/builds/p", []exchange.Pattern{{Paths: []string{p}}})
+		got, err := Select(t.Context(), root, "/builds/p", []exchange.Pattern{{Paths: []string{p}}})
 		require.NoError(t, err)
-		assert.Equal(t, []string{"a", "d", "d/b"}, names, p)
+		assert.Equal(t, []string{"a", "d", "d/b"}, got.Names, p)
 	}
 }
 
@@ -152,14 +165,15 @@ func TestUntrackedIsWhatGitSays(t *testing.T) {
 				}
 			}
 			slices.Sort(want)
-			names, warnings, err := Select(t.Context(), root, dir, []exchange.Pattern{{Untracked: true}})
+			got, err := Select(t.Context(), root, dir, []exchange.Pattern{{Untracked: true}})
 			require.NoError(t, err)
-			assert.Empty(t, warnings)
-			assert.Equal(t, want, names)
+			assert.Empty(t, got.Warnings)
+			assert.Equal(t, want, got.Names)
+			assert.Equal(t, []string{".git/index"}, got.Along)
 
-			names, _, err = Select(t.Context(), root, dir, []exchange.Pattern{{Untracked: true, Exclude: []string{"**/*.o"}}})
+			got, err = Select(t.Context(), root, dir, []exchange.Pattern{{Untracked: true, Exclude: []string{"**/*.o"}}})
 			require.NoError(t, err)
-			assert.NotContains(t, names, "src/main.o")
+			assert.NotContains(t, got.Names, "src/main.o")
 		})
 	}
 }
@@ -167,10 +181,10 @@ func TestUntrackedIsWhatGitSays(t *testing.T) {
 func TestUntrackedWithoutARepository(t *testing.T) {
 	t.Parallel()
 	_, root := project(t, "a")
-	names, warnings, err := Select(t.Context(), root, "/p", []exchange.Pattern{{Untracked: true}})
+	got, err := Select(t.Context(), root, "/p", []exchange.Pattern{{Untracked: true}})
 	require.NoError(t, err)
-	assert.Empty(t, names)
-	assert.Len(t, warnings, 1)
+	assert.Empty(t, got.Names)
+	assert.Len(t, got.Warnings, 1)
 }
 
 func FuzzParseIndex(f *testing.F) {

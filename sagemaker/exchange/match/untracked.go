@@ -22,6 +22,9 @@ func (s *selection) untracked(ctx context.Context) error {
 		s.warnf("untracked: %v", err)
 		return nil
 	}
+	if info, err := s.root.Lstat(".git"); err == nil && info.IsDir() {
+		s.goAlong(".git/index")
+	}
 	return s.untrackedIn(ctx, ".", tracked)
 }
 
@@ -38,11 +41,11 @@ func (s *selection) untrackedIn(ctx context.Context, dir string, tracked map[str
 			return nil // a file, or a submodule
 		}
 		if !info.IsDir() {
-			s.add(name)
+			s.add(name, name, info)
 			return nil
 		}
 		if _, err := s.root.Lstat(name + "/.git"); err == nil {
-			s.add(name) // a repository that is no submodule: git lists the directory alone
+			s.add(name, name, info) // a repository that is no submodule: git lists the directory alone
 			return nil
 		}
 		return s.untrackedIn(ctx, name, tracked)
