@@ -1,7 +1,6 @@
 package gitlab
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,7 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/BurntSushi/toml"
+	"github.com/pelletier/go-toml/v2"
 )
 
 // RunnerEnv names the environment variable that says which gitlab-runner
@@ -288,11 +287,11 @@ func runnerConfig(options RunnerOptions, dir string) ([]byte, error) {
 		options.Config(global, runner)
 	}
 	global["runners"] = []map[string]any{runner}
-	var text bytes.Buffer
-	if err := toml.NewEncoder(&text).Encode(global); err != nil {
+	text, err := toml.Marshal(global)
+	if err != nil {
 		return nil, fmt.Errorf("write config.toml: %w", err)
 	}
-	return text.Bytes(), nil
+	return text, nil
 }
 
 func either(first, second []string) []string {

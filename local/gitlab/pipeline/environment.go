@@ -1,7 +1,6 @@
 package pipeline
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,10 +9,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/BurntSushi/toml"
 	awssdk "github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/pelletier/go-toml/v2"
 	"github.com/sirupsen/logrus"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws"
@@ -155,7 +154,11 @@ func (e *environment) findRunner(ctx context.Context, o Options, p *printer) (st
 func (e *environment) writeSettings(file string, o Options, runnerBinary string, jobs []*ci.Job) error {
 	settings := map[string]any{}
 	if o.Settings != "" {
-		if _, err := toml.DecodeFile(o.Settings, &settings); err != nil {
+		text, err := os.ReadFile(o.Settings)
+		if err == nil {
+			err = toml.Unmarshal(text, &settings)
+		}
+		if err != nil {
 			return fmt.Errorf("settings %s: %w", o.Settings, err)
 		}
 	}
@@ -185,11 +188,11 @@ func (e *environment) writeSettings(file string, o Options, runnerBinary string,
 	if policy := table("policy"); policy["kinds"] == nil {
 		policy["kinds"] = []string{"training", "host"}
 	}
-	var text bytes.Buffer
-	if err := toml.NewEncoder(&text).Encode(settings); err != nil {
+	text, err := toml.Marshal(settings)
+	if err != nil {
 		return fmt.Errorf("write the settings: %w", err)
 	}
-	if err := os.WriteFile(file, text.Bytes(), 0o600); err != nil {
+	if err := os.WriteFile(file, text, 0o600); err != nil {
 		return fmt.Errorf("write the settings: %w", err)
 	}
 	return nil
