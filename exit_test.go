@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"gitlab.com/sagemaker-executor/sagemaker-executor/executor"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/failure"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/agent"
 )
@@ -66,4 +68,31 @@ func TestExitCodeWithoutItsFileIsASystemFailure(t *testing.T) {
 		"BUILD_EXIT_CODE_FILE": filepath.Join(t.TempDir(), "missing", "exit_code"),
 	}
 	assert.Equal(t, 2, exitCode(failure.New(42, ""), func(key string) string { return env[key] }))
+}
+
+func TestReport(t *testing.T) {
+	t.Parallel()
+	signalled, stop := context.WithCancel(t.Context())
+	stop()
+	for name, test := range map[string]struct {
+		ctx  context.Context //nolint:containedctx // a test's input
+		err  error
+		want string
+	}{
+		"nothing":                      {t.Context(), nil, ""},
+		"an exit code of the script's": {t.Context(), failure.New(42, ""), ""},
+		"a failure":                    {t.Context(), errors.New("s3 is gone"), "sagemaker-executor: s3 is gone\n"},
+		"a stage stopped by a signal":  {signalled, executor.ErrStopped, ""},
+		"a request that it interrupted": {
+			signalled, fmt.Errorf("write s3://b/k: %w", context.Canceled), "",
+		},
+		"a failure beside the signal": {signalled, errors.New("s3 is gone"), "sagemaker-executor: s3 is gone\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out strings.Builder
+			report(test.ctx, &out, test.err)
+			assert.Equal(t, test.want, out.String())
+		})
+	}
 }

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"gitlab.com/sagemaker-executor/sagemaker-executor/local/cleanenv"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/local/gitlab"
 )
 
@@ -94,7 +95,9 @@ func tools(dir string) error {
 		}
 	}
 	executor = filepath.Join(dir, "sagemaker-executor")
-	return command("go", "build", "-trimpath", "-o", executor, root)
+	err = command("go", "build", "-trimpath", "-o", executor, root)
+	cleanenv.Unset()
+	return err
 }
 
 func command(name string, args ...string) error {

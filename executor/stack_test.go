@@ -31,6 +31,7 @@ import (
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/settings"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/sagemaker/container"
+	"gitlab.com/sagemaker-executor/sagemaker-executor/local/cleanenv"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/agent"
 )
 
@@ -47,6 +48,7 @@ func TestMain(m *testing.M) {
 			os.Exit(runStage(os.Args[2], os.Args[3]))
 		}
 	}
+	cleanenv.Unset()
 	// The runner's own credentials, for all tests alike.
 	os.Setenv("AWS_ACCESS_KEY_ID", "key")
 	os.Setenv("AWS_SECRET_ACCESS_KEY", "secret")

@@ -66,8 +66,12 @@ func NewClients(ctx context.Context, o Options) (*Clients, error) {
 	}
 
 	// Requests of these services are small and answered in seconds; without a
-	// limit, one lost answer would hang a stage for good.
-	short := awshttp.NewBuildableClient().WithTimeout(time.Minute)
+	// limit, one lost answer would hang a stage for good. The client is the
+	// configuration's own, which knows AWS_CA_BUNDLE.
+	short := cfg.HTTPClient
+	if c, ok := short.(*awshttp.BuildableClient); ok {
+		short = c.WithTimeout(time.Minute)
+	}
 	var sageMakerOptions []func(*awssagemaker.Options)
 	if o.LimitDir != "" {
 		l, err := newLimiter(o.LimitDir)
