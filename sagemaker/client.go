@@ -68,10 +68,11 @@ func NewClients(ctx context.Context, o Options) (*Clients, error) {
 	// Requests of these services are small and answered in seconds; without a
 	// limit, one lost answer would hang a stage for good. The client is the
 	// configuration's own, which knows AWS_CA_BUNDLE.
-	short := cfg.HTTPClient
-	if c, ok := short.(*awshttp.BuildableClient); ok {
-		short = c.WithTimeout(time.Minute)
+	short := awshttp.NewBuildableClient()
+	if c, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+		short = c
 	}
+	short = short.WithTimeout(time.Minute)
 	var sageMakerOptions []func(*awssagemaker.Options)
 	if o.LimitDir != "" {
 		l, err := newLimiter(o.LimitDir)
