@@ -1,20 +1,13 @@
 package s3
 
 import (
-	"cmp"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
-	"fmt"
 	"io"
-	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
-	"path/filepath"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/rclone/gofakes3"
@@ -285,168 +278,4 @@ func checkDocument(body []byte, root string) error {
 		return gofakes3.ErrorMessage(gofakes3.ErrMalformedXML, gofakes3.ErrMalformedXML.Message())
 	}
 	return nil
-}
-
-// takeEncryption moves the encryption headers of a write into the call, after
-// the bucket's default where the request says nothing.
-func (s *Service) takeEncryption(c *call, r *http.Request, bucket string) error {
-	c.encryption = map[string]string{encryptionHeader: "AES256"}
-	if b, err := s.store.bucket(bucket); err == nil {
-		if doc := b.document("encryption"); doc != "" {
-			var conf struct {
-				Rule []struct {
-					Default struct {
-						SSEAlgorithm   string
-						KMSMasterKeyID string
-					} `xml:"ApplyServerSideEncryptionByDefault"`
-				}
-			}
-			if err := xml.Unmarshal([]byte(doc), &conf); err == nil && len(conf.Rule) > 0 {
-				c.encryption = map[string]string{encryptionHeader: conf.Rule[0].Default.SSEAlgorithm}
-				if id := conf.Rule[0].Default.KMSMasterKeyID; id != "" {
-					c.encryption[encryptionHeader+"-Aws-Kms-Key-Id"] = id
-				}
-			}
-		}
-	}
-	algorithm := r.Header.Get(encryptionHeader)
-	if algorithm == "" {
-		return nil
-	}
-	if !slices.Contains([]string{"AES256", "aws:kms", "aws:kms:dsse"}, algorithm) {
-		return gofakes3.ErrorInvalidArgument(strings.ToLower(encryptionHeader), algorithm, "The encryption method specified is not supported")
-	}
-	c.encryption = map[string]string{encryptionHeader: algorithm}
-	r.Header.Del(encryptionHeader)
-	for _, suffix := range []string{"-Aws-Kms-Key-Id", "-Bucket-Key-Enabled", "-Context"} {
-		if v := r.Header.Get(encryptionHeader + suffix); v != "" {
-			if suffix != "-Context" {
-				c.encryption[encryptionHeader+suffix] = v
-			}
-			r.Header.Del(encryptionHeader + suffix)
-		}
-	}
-	return nil
-}
-
-// encrypt records the encryption of a write in the object's headers and in the
-// answer.
-func (c *call) encrypt(headers map[string]string) {
-	for name, value := range c.encryption {
-		headers[name] = value
-		c.extra.Set(name, value)
-	}
-}
-
-// pending is an upload in a listing.
-type pending struct {
-	upload
-	id gofakes3.UploadID
-}
-
-// uploads lists the uploads in progress by key and time.
-func (b *bucket) uploads() ([]pending, error) {
-	entries, err := os.ReadDir(filepath.Join(b.dir, "uploads"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
-	var all []pending
-	for _, e := range entries {
-		id := gofakes3.UploadID(e.Name())
-		u, err := b.upload(id)
-		if errors.Is(err, gofakes3.ErrNoSuchUpload) { // ended meanwhile, or never fully begun
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, pending{*u, id})
-	}
-	slices.SortFunc(all, func(a, b pending) int {
-		return cmp.Or(cmp.Compare(a.Key, b.Key), a.Initiated.Compare(b.Initiated))
-	})
-	return all, nil
-}
-
-// parts returns the parts of an upload by part number.
-func (b *bucket) parts(id gofakes3.UploadID) (map[string]*metadata, error) {
-	entries, err := os.ReadDir(b.uploadDir(id))
-	if err != nil {
-		return nil, err
-	}
-	all := map[string]*metadata{}
-	for _, e := range entries {
-		number, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		o, err := openObject(filepath.Join(b.uploadDir(id), e.Name()))
-		if err != nil {
-			return nil, err
-		}
-		all[strconv.Itoa(number)] = o.metadata
-		if err := o.file.Close(); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
-}
-
-// listUploads answers ListMultipartUploads; gofakes3 answers NoSuchUpload where
-// there is none.
-func (s *Service) listUploads(w http.ResponseWriter, r *http.Request, bucket string) bool {
-	type item struct {
-		Key          string
-		UploadId     string
-		Initiated    string
-		StorageClass string
-	}
-	type document struct {
-		XMLName            xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListMultipartUploadsResult"`
-		Bucket             string
-		KeyMarker          string
-		UploadIdMarker     string
-		NextKeyMarker      string `xml:",omitempty"`
-		NextUploadIdMarker string `xml:",omitempty"`
-		Prefix             string
-		MaxUploads         int
-		IsTruncated        bool
-		Upload             []item
-	}
-	b, err := s.store.bucket(bucket)
-	if err != nil {
-		writeError(w, r, failure(err, bucket, ""))
-		return true
-	}
-	all, err := b.uploads()
-	if err != nil {
-		writeError(w, r, fmt.Errorf("list the uploads of %q: %w", bucket, err))
-		return true
-	}
-	q := r.URL.Query()
-	doc := document{Bucket: bucket, Prefix: q.Get("prefix"), KeyMarker: q.Get("key-marker"), UploadIdMarker: q.Get("upload-id-marker"), MaxUploads: 1000}
-	if n, err := strconv.Atoi(q.Get("max-uploads")); err == nil && n > 0 && n < doc.MaxUploads {
-		doc.MaxUploads = n
-	}
-	passed := doc.UploadIdMarker == "" // the uploads of the marker's key up to the marker are behind us
-	for _, u := range all {
-		if !strings.HasPrefix(u.Key, doc.Prefix) || u.Key < doc.KeyMarker {
-			continue
-		}
-		if doc.KeyMarker != "" && u.Key == doc.KeyMarker {
-			if doc.UploadIdMarker == "" || !passed {
-				passed = passed || string(u.id) == doc.UploadIdMarker
-				continue
-			}
-		}
-		if len(doc.Upload) == doc.MaxUploads {
-			doc.IsTruncated = true
-			last := doc.Upload[len(doc.Upload)-1]
-			doc.NextKeyMarker, doc.NextUploadIdMarker = last.Key, last.UploadId
-			break
-		}
-		doc.Upload = append(doc.Upload, item{Key: u.Key, UploadId: string(u.id), Initiated: u.Initiated.Format(time.RFC3339), StorageClass: "STANDARD"})
-	}
-	writeXML(w, http.StatusOK, doc)
-	return true
 }
