@@ -35,7 +35,7 @@ func TestHostJob(t *testing.T) {
 func TestBootVerify(t *testing.T) {
 	t.Parallel()
 	got := shared.run(t, job{script: lines(`printf 'ra%s\n' n`), change: func(p *gitlab.Payload) {
-		p.Extra = map[string]any{"job_info": map[string]any{"name": "verify", "stage": "test", "project_id": 0, "project_name": "verify"}}
+		p.Extra = map[string]any{"job_info": map[string]any{"name": "verify", "stage": "test", "project_id": 0}, "git_info": map[string]any{}}
 		p.Variables = append(p.Variables, variable("GIT_STRATEGY", "none"))
 	}})
 	assert.Equal(t, gitlab.StateSuccess, got.State)

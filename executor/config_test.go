@@ -21,7 +21,7 @@ func TestConfig(t *testing.T) {
 
 	dir := t.TempDir()
 	response, file := filepath.Join(dir, "response.json"), filepath.Join(dir, "settings.toml")
-	require.NoError(t, os.WriteFile(response, []byte(`{"id": 401, "runner_info": {"timeout": 600}, "variables": [{"key": "CI_JOB_ID", "value": "1"}]}`), 0o600))
+	require.NoError(t, os.WriteFile(response, []byte(`{"id": 401, "job_info": {"project_id": 7}, "runner_info": {"timeout": 600}, "variables": [{"key": "CI_JOB_ID", "value": "1"}]}`), 0o600))
 	require.NoError(t, os.WriteFile(file, []byte("bucket = 'team'\n"), 0o600))
 
 	var stdout bytes.Buffer
@@ -56,7 +56,7 @@ func TestConfigPrintsNothingWithAnError(t *testing.T) {
 
 	dir := t.TempDir()
 	response := filepath.Join(dir, "response.json")
-	require.NoError(t, os.WriteFile(response, []byte(`{"id": 401}`), 0o600))
+	require.NoError(t, os.WriteFile(response, []byte(`{"id": 401, "job_info": {"project_id": 7}}`), 0o600))
 	for name, o := range map[string]executor.ConfigOptions{
 		"no job":      {},
 		"no settings": {JobResponse: response, Settings: filepath.Join(dir, "none.toml")},

@@ -113,7 +113,7 @@ type Cache struct {
 type response struct {
 	ID      int64  `json:"id"`
 	Token   string `json:"token"`
-	JobInfo struct {
+	JobInfo *struct {
 		Name            string `json:"name"`
 		Stage           string `json:"stage"`
 		PipelineID      int64  `json:"pipeline_id"`
@@ -160,11 +160,21 @@ func Load(path string) (*Job, error) {
 	return Parse(data)
 }
 
-// Parse reads the content of a job response file.
+// Parse reads the content of a job response file. A job that does not say what
+// and whose it is, is an error: nothing could be granted or found by it.
 func Parse(data []byte) (*Job, error) {
 	var r response
 	if err := json.Unmarshal(data, &r); err != nil {
 		return nil, fmt.Errorf("the job response is not what GitLab Runner writes: %w", withoutContent(err))
+	}
+	switch {
+	case r.ID <= 0:
+		return nil, errors.New("the job response is not what GitLab Runner writes: its id is missing or not above 0")
+	case r.JobInfo == nil || r.JobInfo.ProjectID < 0:
+		return nil, errors.New("the job response is not what GitLab Runner writes: its job_info is missing or names no project")
+	case r.JobInfo.ProjectID == 0 && r.GitInfo.RepoURL != "":
+		// Only the runner itself sends jobs of no project, and without a repository.
+		return nil, errors.New("the job response has a repository and no project (job_info.project_id): GitLab's server must send it")
 	}
 	j := &Job{
 		ID:          r.ID,
@@ -237,7 +247,8 @@ func (j *Job) Protection() string {
 }
 
 // Canary says whether this is GitLab Runner's own boot verification, a job
-// that no project sent: project 0. It needs no instance.
+// that no project sent: project 0, without a repository (commands/boot_verify.go
+// of the runner). It needs no instance.
 func (j *Job) Canary() bool { return j.ProjectID == 0 }
 
 // HasAfterScript says whether an after_script stage will be called once the

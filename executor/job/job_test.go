@@ -98,7 +98,7 @@ func TestVariables(t *testing.T) {
 func TestSecretsComeFromTheRunnerAndAreMasked(t *testing.T) {
 	t.Parallel()
 
-	j, err := job.Parse([]byte(`{"id": 1, "secrets": {"DB": {"vault": {}, "file": false}, "KEY": {"vault": {}}}}`))
+	j, err := job.Parse([]byte(`{"id": 1, "job_info": {"project_id": 7}, "secrets": {"DB": {"vault": {}, "file": false}, "KEY": {"vault": {}}}}`))
 	require.NoError(t, err)
 	j.UseRunner([]string{"CUSTOM_ENV_DB=hush", "CUSTOM_ENV_KEY=hush-hush", "CUSTOM_ENV_CI_SERVER=yes", "CUSTOM_ENV_RUNNER_TEMP_PROJECT_DIR=/t"})
 	assert.Equal(t, []string{"hush-hush", "hush"}, j.Variables.Masked())
@@ -111,10 +111,10 @@ func TestProtectionIsOpenWhereNothingSaysOtherwise(t *testing.T) {
 	t.Parallel()
 
 	for name, text := range map[string]string{
-		"missing": `{"id": 1, "git_info": {}}`,
-		"null":    `{"id": 1, "git_info": {"protected": null}}`,
-		"false":   `{"id": 1, "git_info": {"protected": false}}`,
-		"forged":  `{"id": 1, "git_info": {}, "variables": [{"key": "CI_COMMIT_REF_PROTECTED", "value": "true"}]}`,
+		"missing": `{"id": 1, "job_info": {"project_id": 7}, "git_info": {}}`,
+		"null":    `{"id": 1, "job_info": {"project_id": 7}, "git_info": {"protected": null}}`,
+		"false":   `{"id": 1, "job_info": {"project_id": 7}, "git_info": {"protected": false}}`,
+		"forged":  `{"id": 1, "job_info": {"project_id": 7}, "git_info": {}, "variables": [{"key": "CI_COMMIT_REF_PROTECTED", "value": "true"}]}`,
 	} {
 		j, err := job.Parse([]byte(text))
 		require.NoError(t, err, name)
@@ -130,10 +130,10 @@ func TestInstance(t *testing.T) {
 		require.NoError(t, err)
 		return j
 	}
-	uuid := parse(`{"id": 1, "job_info": {"instance_uuid": "u"}, "git_info": {"repo_url": "https://a.example/x.git"}}`)
-	host := parse(`{"id": 1, "git_info": {"repo_url": "https://gitlab-ci-token:one@A.example/x.git"}}`)
-	same := parse(`{"id": 2, "git_info": {"repo_url": "https://gitlab-ci-token:two@a.example/y.git"}}`)
-	other := parse(`{"id": 2, "git_info": {"repo_url": "https://b.example/y.git"}}`)
+	uuid := parse(`{"id": 1, "job_info": {"project_id": 7, "instance_uuid": "u"}, "git_info": {"repo_url": "https://a.example/x.git"}}`)
+	host := parse(`{"id": 1, "job_info": {"project_id": 7}, "git_info": {"repo_url": "https://gitlab-ci-token:one@A.example/x.git"}}`)
+	same := parse(`{"id": 2, "job_info": {"project_id": 7}, "git_info": {"repo_url": "https://gitlab-ci-token:two@a.example/y.git"}}`)
+	other := parse(`{"id": 2, "job_info": {"project_id": 7}, "git_info": {"repo_url": "https://b.example/y.git"}}`)
 	assert.Equal(t, host.Instance, same.Instance, "the host alone counts")
 	assert.NotEqual(t, host.Instance, other.Instance)
 	assert.NotEqual(t, host.Instance, uuid.Instance)
@@ -149,14 +149,14 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 
 	for text, want := range map[string]string{
-		`{}`:                                   "",
-		`{"run": ""}`:                          "",
-		`{"run": "[]"}`:                        "",
-		`{"run": []}`:                          "",
-		`{"run": "[{\"name\": \"a\"}]"}`:       `[{"name": "a"}]`, // as the server sends it
-		`{"run": [{"name":"a","step":"./x"}]}`: `[{"name":"a","step":"./x"}]`,
+		``:                                     "",
+		`, "run": ""`:                          "",
+		`, "run": "[]"`:                        "",
+		`, "run": []`:                          "",
+		`, "run": "[{\"name\": \"a\"}]"`:       `[{"name": "a"}]`, // as the server sends it
+		`, "run": [{"name":"a","step":"./x"}]`: `[{"name":"a","step":"./x"}]`,
 	} {
-		j, err := job.Parse([]byte(text))
+		j, err := job.Parse([]byte(`{"id": 1, "job_info": {"project_id": 7}` + text + `}`))
 		require.NoError(t, err)
 		assert.Equal(t, want, j.Run, text)
 	}
@@ -169,15 +169,15 @@ func TestHasUploads(t *testing.T) {
 		text               string
 		succeeded, failing bool
 	}{
-		"nothing":           {`{}`, false, false},
-		"on success":        {`{"artifacts": [{"paths": ["a"]}]}`, true, false},
-		"on failure":        {`{"artifacts": [{"untracked": true, "when": "on_failure"}]}`, false, true},
-		"always":            {`{"artifacts": [{"paths": ["a"], "when": "always"}]}`, true, true},
-		"cache":             {`{"cache": [{"paths": ["a"], "policy": "pull-push"}]}`, true, false},
-		"cache only pulled": {`{"cache": [{"paths": ["a"], "policy": "pull", "when": "always"}]}`, false, false},
+		"nothing":           {``, false, false},
+		"on success":        {`, "artifacts": [{"paths": ["a"]}]`, true, false},
+		"on failure":        {`, "artifacts": [{"untracked": true, "when": "on_failure"}]`, false, true},
+		"always":            {`, "artifacts": [{"paths": ["a"], "when": "always"}]`, true, true},
+		"cache":             {`, "cache": [{"paths": ["a"], "policy": "pull-push"}]`, true, false},
+		"cache only pulled": {`, "cache": [{"paths": ["a"], "policy": "pull", "when": "always"}]`, false, false},
 	}
 	for name, tt := range tests {
-		j, err := job.Parse([]byte(tt.text))
+		j, err := job.Parse([]byte(`{"id": 1, "job_info": {"project_id": 7}` + tt.text + `}`))
 		require.NoError(t, err)
 		assert.Equal(t, tt.succeeded, j.HasUploads(true), name)
 		assert.Equal(t, tt.failing, j.HasUploads(false), name)
@@ -187,7 +187,7 @@ func TestHasUploads(t *testing.T) {
 func TestDefaultsAndCanary(t *testing.T) {
 	t.Parallel()
 
-	j, err := job.Parse([]byte(`{"id": 1}`))
+	j, err := job.Parse([]byte(`{"id": 9223372036854710273, "job_info": {"name": "boot-verify", "project_id": 0}, "git_info": {"repo_url": ""}}`))
 	require.NoError(t, err)
 	assert.True(t, j.Canary())
 	assert.False(t, j.HasAfterScript())
@@ -195,6 +195,25 @@ func TestDefaultsAndCanary(t *testing.T) {
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	assert.Equal(t, time.Hour, j.Remaining(start, start.Add(time.Hour)))
 	assert.Zero(t, j.Remaining(start, start.Add(3*time.Hour)))
+}
+
+// A job that does not say who sent it must not pass for the runner's own.
+func TestAJobHasAnIdentity(t *testing.T) {
+	t.Parallel()
+
+	for name, tt := range map[string]struct{ text, says string }{
+		"nothing":         {`{}`, "id is missing"},
+		"id 0":            {`{"id": 0, "job_info": {"project_id": 5}}`, "id is missing"},
+		"negative id":     {`{"id": -1, "job_info": {"project_id": 5}}`, "id is missing"},
+		"no job_info":     {`{"id": 1}`, "job_info is missing"},
+		"job_info null":   {`{"id": 1, "job_info": null}`, "job_info is missing"},
+		"negative":        {`{"id": 1, "job_info": {"project_id": -5}}`, "names no project"},
+		"only repository": {`{"id": 1, "job_info": {"project_id": 0}, "git_info": {"repo_url": "https://hush@a.example/x.git"}}`, "a repository and no project"},
+	} {
+		_, err := job.Parse([]byte(tt.text))
+		require.ErrorContains(t, err, tt.says, name)
+		assert.NotContains(t, err.Error(), "hush", name)
+	}
 }
 
 func TestLoadErrorsQuoteNothing(t *testing.T) {
