@@ -38,11 +38,13 @@ func TestVerdict(t *testing.T) {
 		"quota in use":               {fmt.Errorf("waited 30m0s: %w", inUse), 0, []string{"waited 30m0s", "is 2 Instances", "https://quotas"}},
 		"rejected": {
 			&sagemaker.RejectedError{Name: "n", Err: errors.New("Member must be less than")},
-			failure.CodeInvalid, []string{"Member must be less than"},
+			failure.CodeInvalid,
+			[]string{"Member must be less than"},
 		},
 		"denied": {
 			&sagemaker.RejectedError{Name: "n", Denied: true, Err: errors.New("iam:PassRole")},
-			failure.CodePolicy, []string{"iam:PassRole", "administrator"},
+			failure.CodePolicy,
+			[]string{"iam:PassRole", "administrator"},
 		},
 		"max runtime": {end(sagemaker.MaxRuntime, ""), failure.CodeTimeout, []string{"1h0m0s", "SAGEMAKER_MAX_RUNTIME"}},
 		"max wait":    {end(sagemaker.MaxWait, ""), failure.CodeTimeout, []string{"1h0m0s", "SAGEMAKER_MAX_WAIT"}},

@@ -12,8 +12,16 @@ func TestMatch(t *testing.T) {
 		pattern, text string
 		want          bool
 	}{
-		{"", "", true}, {"*", "", true}, {"*", "a/b", true}, {"a*", "ba", false}, {"a*c", "abcbc", true},
-		{"a?c", "abc", true}, {"a?c", "ac", false}, {"*a*b*", "xxaxxbxx", true}, {"*a*b*", "xxbxxaxx", false}, {"a", "ab", false},
+		{"", "", true},
+		{"*", "", true},
+		{"*", "a/b", true},
+		{"a*", "ba", false},
+		{"a*c", "abcbc", true},
+		{"a?c", "abc", true},
+		{"a?c", "ac", false},
+		{"*a*b*", "xxaxxbxx", true},
+		{"*a*b*", "xxbxxaxx", false},
+		{"a", "ab", false},
 	} {
 		require.Equal(t, c.want, Match(c.pattern, c.text), "%q %q", c.pattern, c.text)
 	}

@@ -21,7 +21,8 @@ func TestCreateRefuses(t *testing.T) {
 	f.objects.put("some/key", "x")
 	s3 := func(uri string) []types.Channel {
 		return []types.Channel{{ChannelName: aws.String("c"), DataSource: &types.DataSource{S3DataSource: &types.S3DataSource{
-			S3DataType: types.S3DataTypeS3Prefix, S3Uri: aws.String(uri)}}}}
+			S3DataType: types.S3DataTypeS3Prefix, S3Uri: aws.String(uri),
+		}}}}
 	}
 	missing := func(uri, bucket string) string {
 		return fmt.Sprintf(`ValidationException: No S3 objects found under S3 URL "%s" given in input data source. Please ensure that the bucket exists in the selected region (us-east-1), `+
@@ -31,10 +32,12 @@ func TestCreateRefuses(t *testing.T) {
 		change func(*awssm.CreateTrainingJobInput)
 		want   string
 	}{
-		"docker-hub": {func(in *awssm.CreateTrainingJobInput) {
-			in.AlgorithmSpecification.TrainingImage = aws.String("python:3.12")
+		"docker-hub": {
+			func(in *awssm.CreateTrainingJobInput) {
+				in.AlgorithmSpecification.TrainingImage = aws.String("python:3.12")
+			},
+			"ValidationException: TrainingImageConfig with TrainingRepositoryAccessMode set to VPC must be provided when using a training image from a private Docker registry.",
 		},
-			"ValidationException: TrainingImageConfig with TrainingRepositoryAccessMode set to VPC must be provided when using a training image from a private Docker registry."},
 		"public-ecr": {func(in *awssm.CreateTrainingJobInput) {
 			in.AlgorithmSpecification.TrainingImage = aws.String("public.ecr.aws/docker/library/python:3.12")
 		}, "TrainingRepositoryAccessMode"},
@@ -170,10 +173,12 @@ func TestUpdateTrainingJob(t *testing.T) {
 	f := newFixture(t, nil)
 	f.create(request("update", "trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done"))
 	f.logged("update", "ready")
-	_, err := f.client.UpdateTrainingJob(t.Context(), &awssm.UpdateTrainingJobInput{TrainingJobName: aws.String("update"),
+	_, err := f.client.UpdateTrainingJob(t.Context(), &awssm.UpdateTrainingJobInput{
+		TrainingJobName:   aws.String("update"),
 		RemoteDebugConfig: &types.RemoteDebugConfigForUpdate{EnableRemoteDebug: aws.Bool(true)},
 		ProfilerConfig:    &types.ProfilerConfigForUpdate{S3OutputPath: aws.String("s3://bucket/p")},
-		ResourceConfig:    &types.ResourceConfigForUpdate{KeepAlivePeriodInSeconds: aws.Int32(60)}})
+		ResourceConfig:    &types.ResourceConfigForUpdate{KeepAlivePeriodInSeconds: aws.Int32(60)},
+	})
 	require.NoError(t, err)
 	d := f.describe("update")
 	require.True(t, *d.RemoteDebugConfig.EnableRemoteDebug)
@@ -182,12 +187,16 @@ func TestUpdateTrainingJob(t *testing.T) {
 	require.Equal(t, types.WarmPoolResourceStatusInuse, d.WarmPoolStatus.Status)
 	f.stop("update")
 	require.Equal(t, types.WarmPoolResourceStatusAvailable, f.finished("update").WarmPoolStatus.Status)
-	_, err = f.client.UpdateTrainingJob(t.Context(), &awssm.UpdateTrainingJobInput{TrainingJobName: aws.String("update"),
-		ResourceConfig: &types.ResourceConfigForUpdate{KeepAlivePeriodInSeconds: aws.Int32(0)}})
+	_, err = f.client.UpdateTrainingJob(t.Context(), &awssm.UpdateTrainingJobInput{
+		TrainingJobName: aws.String("update"),
+		ResourceConfig:  &types.ResourceConfigForUpdate{KeepAlivePeriodInSeconds: aws.Int32(0)},
+	})
 	require.NoError(t, err)
 	require.Equal(t, types.WarmPoolResourceStatusTerminated, f.describe("update").WarmPoolStatus.Status)
-	_, err = f.client.UpdateTrainingJob(t.Context(), &awssm.UpdateTrainingJobInput{TrainingJobName: aws.String("update"),
-		RemoteDebugConfig: &types.RemoteDebugConfigForUpdate{EnableRemoteDebug: aws.Bool(true)}})
+	_, err = f.client.UpdateTrainingJob(t.Context(), &awssm.UpdateTrainingJobInput{
+		TrainingJobName:   aws.String("update"),
+		RemoteDebugConfig: &types.RemoteDebugConfigForUpdate{EnableRemoteDebug: aws.Bool(true)},
+	})
 	require.ErrorContains(t, err, "The request was rejected because the training job is in status Stopped.")
 }
 

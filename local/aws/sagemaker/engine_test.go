@@ -36,7 +36,8 @@ func TestContainerEngine(t *testing.T) {
 	f.objects.put("in/a", "input\n")
 	in := job("runs", "cat /opt/ml/input/data/c/a; hostname; grep -c algo-1 /etc/hosts; echo $TRAINING_JOB_NAME; echo m > /opt/ml/model/m; exit 5")
 	in.InputDataConfig = []types.Channel{{ChannelName: aws.String("c"), DataSource: &types.DataSource{S3DataSource: &types.S3DataSource{
-		S3DataType: types.S3DataTypeS3Prefix, S3Uri: aws.String("s3://bucket/in/")}}}}
+		S3DataType: types.S3DataTypeS3Prefix, S3Uri: aws.String("s3://bucket/in/"),
+	}}}}
 	d := f.run(in)
 	require.Equal(t, "AlgorithmError: , exit code: 5", aws.ToString(d.FailureReason))
 	require.Equal(t, []string{"input", "algo-1", "1", "runs"}, f.logs.lines("runs", ""))

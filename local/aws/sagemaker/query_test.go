@@ -68,8 +68,10 @@ func TestTags(t *testing.T) {
 	in := request("tagged", "true")
 	in.Tags = []types.Tag{{Key: aws.String("a"), Value: aws.String("1")}}
 	d := f.run(in)
-	_, err := f.client.AddTags(t.Context(), &awssm.AddTagsInput{ResourceArn: d.TrainingJobArn,
-		Tags: []types.Tag{{Key: aws.String("a"), Value: aws.String("2")}, {Key: aws.String("b"), Value: aws.String("")}}})
+	_, err := f.client.AddTags(t.Context(), &awssm.AddTagsInput{
+		ResourceArn: d.TrainingJobArn,
+		Tags:        []types.Tag{{Key: aws.String("a"), Value: aws.String("2")}, {Key: aws.String("b"), Value: aws.String("")}},
+	})
 	require.NoError(t, err)
 	_, err = f.client.DeleteTags(t.Context(), &awssm.DeleteTagsInput{ResourceArn: d.TrainingJobArn, TagKeys: []string{"b"}})
 	require.NoError(t, err)
@@ -113,8 +115,10 @@ func TestSearch(t *testing.T) {
 		"nested-tags": {types.SearchExpression{NestedFilters: []types.NestedFilters{{NestedPropertyName: aws.String("Tags"), Filters: []types.Filter{filter("Tags.Key", "Equals", "gitlab:owner"), filter("Tags.Value", "Equals", "bob")}}}}, "search-1"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			pages := awssm.NewSearchPaginator(f.client, &awssm.SearchInput{Resource: types.ResourceTypeTrainingJob, SearchExpression: &c.e,
-				SortBy: aws.String("TrainingJobName"), SortOrder: types.SearchSortOrderAscending, MaxResults: aws.Int32(1)})
+			pages := awssm.NewSearchPaginator(f.client, &awssm.SearchInput{
+				Resource: types.ResourceTypeTrainingJob, SearchExpression: &c.e,
+				SortBy: aws.String("TrainingJobName"), SortOrder: types.SearchSortOrderAscending, MaxResults: aws.Int32(1),
+			})
 			var names []string
 			for pages.HasMorePages() {
 				page, err := pages.NextPage(t.Context())

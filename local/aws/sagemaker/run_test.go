@@ -56,7 +56,8 @@ printf 'no newline'`)
 	in.Environment = map[string]string{"MINE": "yes"}
 	in.AlgorithmSpecification.MetricDefinitions = []types.MetricDefinition{{Name: aws.String("loss"), Regex: aws.String("loss=([0-9.]+)")}}
 	in.InputDataConfig = []types.Channel{{ChannelName: aws.String("train"), DataSource: &types.DataSource{
-		S3DataSource: &types.S3DataSource{S3DataType: types.S3DataTypeS3Prefix, S3Uri: aws.String("s3://bucket/data/train")}}}}
+		S3DataSource: &types.S3DataSource{S3DataType: types.S3DataTypeS3Prefix, S3Uri: aws.String("s3://bucket/data/train")},
+	}}}
 
 	d := f.run(in)
 
@@ -202,7 +203,8 @@ func TestChannels(t *testing.T) {
 	f.objects.put("manifest", `[{"prefix":"s3://bucket/"},"dir/x","pre-1"]`)
 	channel := func(name, kind, uri, mode, distribution string) types.Channel {
 		return types.Channel{ChannelName: aws.String(name), InputMode: types.TrainingInputMode(mode), DataSource: &types.DataSource{S3DataSource: &types.S3DataSource{
-			S3DataType: types.S3DataType(kind), S3Uri: aws.String(uri), S3DataDistributionType: types.S3DataDistribution(distribution)}}}
+			S3DataType: types.S3DataType(kind), S3Uri: aws.String(uri), S3DataDistributionType: types.S3DataDistribution(distribution),
+		}}}
 	}
 	in := request("channels", `cd /opt/ml/input/data && find . -type f | sort && { echo x > fast/x && echo wrote; true; } 2>/dev/null`)
 	in.ResourceConfig.InstanceCount = aws.Int32(2)
