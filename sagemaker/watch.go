@@ -111,9 +111,11 @@ func (t *Training) Attend(ctx context.Context, name string, beat Beat) (*awssage
 	if silent == 0 {
 		silent = silenceAfter
 	}
-	for {
-		wait := silent - beat.Silence()
-		if wait <= 0 {
+	for describePoll := describePollMin; ; {
+		wait := min(silent-beat.Silence(), silenceLook)
+		if wait > 0 {
+			describePoll = describePollMin
+		} else {
 			d, err := t.describe(ctx, name)
 			if err != nil {
 				return nil, err
@@ -122,7 +124,8 @@ func (t *Training) Attend(ctx context.Context, name string, beat Beat) (*awssage
 			if ended(d.TrainingJobStatus) {
 				return d, nil
 			}
-			wait = min(silent, silenceDescribe)
+			wait = min(silent, describePoll)
+			describePoll = min(silenceDescribe, describePoll*3/2)
 		}
 		if err := sleep(ctx, max(wait, 100*time.Millisecond)); err != nil {
 			return nil, err
@@ -133,6 +136,7 @@ func (t *Training) Attend(ctx context.Context, name string, beat Beat) (*awssage
 const (
 	silenceAfter    = 60 * time.Second
 	silenceDescribe = 20 * time.Second
+	silenceLook     = time.Second
 )
 
 // Wait returns a job's description once the job has ended.

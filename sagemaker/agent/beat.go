@@ -30,6 +30,15 @@ func (a *agent) beat(ctx context.Context) {
 	}
 }
 
+// leave is the last beat of an agent that ends before it was told to finish:
+// the other side need not wait for a silence.
+func (a *agent) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), beatEvery)
+	defer cancel()
+	// An error is told by the silence.
+	_ = exchange.PutJSON(ctx, a.store, a.keys.AgentBeat(a.host), exchange.Beat{Incarnation: a.incarnation, Nonce: a.nonce, Left: true})
+}
+
 // watchExecutor is the dead-man's switch: it cancels the agent when the content
 // of the executor's beat has not changed for DeadAfter, by this machine's
 // monotonic clock. An executor that cannot be heard counts as silent.

@@ -23,6 +23,7 @@ const maxEnvLine = 1 << 20
 
 // finish sends home what the job keeps. Hosts other than the first just leave.
 func (a *agent) finish(ctx context.Context) error {
+	a.finished = true
 	if a.host != exchange.FirstHost {
 		return nil
 	}

@@ -48,7 +48,9 @@ type agent struct {
 	reaper      *reaper
 
 	verdict *ExitError // of the last script that failed
-	lost    bool       // a script ended in an earlier incarnation, its files are gone
+	// finished: it was told to finish, and the other side waits for SageMaker.
+	finished bool
+	lost     bool // a script ended in an earlier incarnation, its files are gone
 }
 
 func (a *agent) run(ctx context.Context) (err error) {
@@ -66,6 +68,9 @@ func (a *agent) run(ctx context.Context) (err error) {
 		if err != nil {
 			a.console.Printf("sagemaker-executor: %v\n", err)
 			a.writeFailure(err)
+		}
+		if err != nil && a.incarnation > 0 && !a.finished {
+			a.leave(stopped)
 		}
 	}()
 	if err := becomeSubreaper(); err != nil {

@@ -161,6 +161,8 @@ type Beat struct {
 	Incarnation int    `json:"incarnation,omitempty"`
 	Sequence    uint64 `json:"sequence"`
 	Nonce       string `json:"nonce"` // of the process
+	// Left: it is the last one, for the process ends before its work is done.
+	Left bool `json:"left,omitempty"`
 }
 
 // Duration is a time.Duration that JSON holds as Go writes it ("30s").

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -31,6 +32,9 @@ type liveness struct {
 func (l *liveness) heard(b exchange.Beat) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.last.Left && b.Incarnation <= l.last.Incarnation {
+		return // a beat that was on its way
+	}
 	if b != l.last {
 		l.contacted, l.last, l.changed = true, b, time.Now()
 	}
@@ -50,9 +54,19 @@ func (r *Remote) Contacted() bool {
 }
 
 // Silence is how long the agent's beat has stood still, by this process's
-// clock; since New if it was never heard. It is looked at while Run, Finish or
-// Collect run.
+// clock; since New if it was never heard, and for ever if the agent has said
+// that it leaves. It is looked at while Run, Finish or Collect run.
 func (r *Remote) Silence() time.Duration {
+	r.agent.mu.Lock()
+	defer r.agent.mu.Unlock()
+	if r.agent.last.Left {
+		return math.MaxInt64
+	}
+	return time.Since(r.agent.changed)
+}
+
+// stillFor is how long the beat has stood still, whatever it says.
+func (r *Remote) stillFor() time.Duration {
 	r.agent.mu.Lock()
 	defer r.agent.mu.Unlock()
 	return time.Since(r.agent.changed)
@@ -60,7 +74,7 @@ func (r *Remote) Silence() time.Duration {
 
 // silent is the error of an agent that was heard and is no more.
 func (r *Remote) silent() error {
-	if s := r.Silence(); r.Contacted() && s > r.opts.SilentAfter {
+	if s := r.stillFor(); r.Contacted() && s > r.opts.SilentAfter {
 		return fmt.Errorf("%w for %s", ErrSilent, s.Round(time.Second))
 	}
 	return nil

@@ -53,19 +53,28 @@ func (r *Remote) Run(ctx context.Context, step Step, out io.Writer) (exchange.Re
 	if ctx.Err() != nil {
 		return exchange.Result{}, context.Cause(ctx)
 	}
-	n, err := r.publishStep(ctx, step)
-	if err != nil {
-		return exchange.Result{}, err
-	}
 	// What is left to do after a cancel needs a context of its own.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	n, err := r.publishStep(ctx, step)
+	if err != nil && ctx.Err() != nil {
+		if n > 0 { // it may have arrived, and nobody will wait for it
+			err = r.cancelStep(work, n)
+		} else {
+			err = nil
+		}
+		return exchange.Result{}, errors.Join(context.Cause(ctx), err)
+	}
+	if err != nil {
+		return exchange.Result{}, err
+	}
 	go r.listen(work)
 	run := &running{Remote: r, step: n, hosts: newHosts(step), relay: relay{Remote: r, host: exchange.FirstHost, step: n, out: out}}
 	return run.wait(ctx, work)
 }
 
-// publishStep sends a script and the step that names it.
+// publishStep sends a script and the step that names it. The number is 0 if the
+// step surely was not sent.
 func (r *Remote) publishStep(ctx context.Context, step Step) (int, error) {
 	script, err := io.ReadAll(step.Script)
 	if err != nil {
@@ -89,7 +98,7 @@ func (r *Remote) publishStep(ctx context.Context, step Step) (int, error) {
 		FirstHostOnly: step.FirstHostOnly, Hosts: step.Hosts,
 	})
 	if err != nil {
-		return 0, fmt.Errorf("send the script: %w", err)
+		return n, fmt.Errorf("send the script: %w", err)
 	}
 	return n, nil
 }
