@@ -75,7 +75,6 @@ func startStack(ctx context.Context, e *environment) (s *stack, err error) {
 			r.SetURL(backend)
 			r.Out.Host = r.In.Host // the signature covers it
 		},
-		FlushInterval: -1,
 	}
 	s.proxy = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if operation, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "SageMaker."); ok {

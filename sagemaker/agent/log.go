@@ -28,6 +28,7 @@ type logWriter struct {
 	mu      sync.Mutex
 	changed *sync.Cond
 	buf     []byte
+	free    [][]byte  // buffers to fill again, so that backlog is not copied as it grows
 	limit   int       // size at which a chunk is sent before its time
 	sentAt  time.Time // when the last chunk was cut
 	timer   *time.Timer
@@ -64,6 +65,7 @@ func (w *logWriter) Write(p []byte) (int, error) {
 			w.timer.Reset(max(flushFirst, flushAge-time.Since(w.sentAt)))
 		}
 		k := min(len(p), lastChunk-len(w.buf))
+		w.reserve(k)
 		w.buf = append(w.buf, p[:k]...)
 		p = p[k:]
 		if len(w.buf) >= w.limit {
@@ -71,6 +73,20 @@ func (w *logWriter) Write(p []byte) (int, error) {
 		}
 	}
 	return n, nil
+}
+
+// reserve makes room for n more bytes.
+func (w *logWriter) reserve(n int) {
+	if last := len(w.free) - 1; w.buf == nil && last >= 0 {
+		w.buf, w.free = w.free[last], w.free[:last]
+	}
+	if need := len(w.buf) + n; need > cap(w.buf) {
+		size := firstChunk
+		if need > size {
+			size = lastChunk
+		}
+		w.buf = append(make([]byte, 0, size), w.buf...)
+	}
 }
 
 func (w *logWriter) flushDue() {
@@ -113,6 +129,9 @@ func (w *logWriter) sendOne() {
 	w.mu.Unlock()
 	w.send(n, b)
 	w.mu.Lock()
+	if len(b) >= cap(b)/4 { // else the backlog is over
+		w.free = append(w.free, b[:0])
+	}
 }
 
 // Close sends what is left and says how many chunks and bytes there were.
