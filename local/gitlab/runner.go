@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"gitlab.com/sagemaker-executor/sagemaker-executor/local/gitlab/internal/keeper"
 )
 
 // RunnerEnv names the environment variable that says which gitlab-runner
@@ -90,6 +92,10 @@ type RunnerOptions struct {
 	Config func(global, runner map[string]any)
 	// Log gets the runner's own log; nil keeps the last of it for error messages.
 	Log io.Writer
+	// Kept makes all that the runner starts end with it, in whatever way it ends
+	// (Kill, too), and both with this process, even one that is killed. Without
+	// it executors outlive a runner that does not wait for them.
+	Kept bool
 }
 
 // RunnerProcess is a running gitlab-runner.
@@ -97,6 +103,7 @@ type RunnerProcess struct {
 	cmd      *exec.Cmd
 	log      *tail
 	shutdown time.Duration
+	leash    io.Closer // closed, a keeper kills all; nil without one
 	done     chan struct{}
 	err      error
 }
@@ -153,6 +160,11 @@ func StartRunner(ctx context.Context, options RunnerOptions) (*RunnerProcess, er
 	// jobs are then cancelled in order.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	p.cmd.WaitDelay = 2 * time.Second
+	if options.Kept {
+		if err := p.keep(); err != nil {
+			return nil, fmt.Errorf("start the runner: %w", err)
+		}
+	}
 	started := make(chan error, 1)
 	go p.run(started)
 	if err := <-started; err != nil {
@@ -162,21 +174,37 @@ func StartRunner(ctx context.Context, options RunnerOptions) (*RunnerProcess, er
 	return p, nil
 }
 
+// keep puts a keeper between this process and the runner.
+func (p *RunnerProcess) keep() error {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	p.leash, p.cmd.Stdin = write, read
+	p.cmd.Args = append([]string{keeper.Name, p.cmd.Path}, p.cmd.Args[1:]...)
+	p.cmd.Path = "/proc/self/exe"
+	p.cmd.SysProcAttr.Pdeathsig = 0 // the pipe tells the keeper, and it has to live a little longer
+	return nil
+}
+
 // run starts the process and waits for it on one thread: the death signal comes
 // when the thread that started the process ends.
 func (p *RunnerProcess) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	err := p.cmd.Start()
+	if read, kept := p.cmd.Stdin.(io.Closer); kept {
+		_ = read.Close() // the keeper has it
+	}
 	started <- err
 	if err == nil {
 		p.err = p.cmd.Wait()
 	}
+	if p.leash != nil {
+		_ = p.leash.Close()
+	}
 	close(p.done)
 }
-
-// PID is the id of the runner's process, which leads its own process group.
-func (p *RunnerProcess) PID() int { return p.cmd.Process.Pid }
 
 // Log is the end of the runner's own log.
 func (p *RunnerProcess) Log() string { return p.log.String() }
@@ -210,9 +238,13 @@ func (p *RunnerProcess) Stop() error {
 }
 
 // Kill ends the runner with SIGKILL, as a crash would: its jobs' processes go
-// on without it. It returns when the process is gone.
+// on without it, unless they are kept. It returns when the process is gone.
 func (p *RunnerProcess) Kill() {
-	_ = p.cmd.Process.Kill()
+	if p.leash != nil {
+		_ = p.leash.Close()
+	} else {
+		_ = p.cmd.Process.Kill()
+	}
 	<-p.done
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 	"github.com/sirupsen/logrus"
 
+	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/settings"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/local/aws/sagemaker/container"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/local/gitlab"
@@ -40,7 +41,7 @@ const (
 // the runner.
 type environment struct {
 	dir         string
-	temporary   bool
+	lock        *os.File // of a temporary directory; nil when it is the user's
 	started     time.Time
 	aws         *aws.Server
 	coordinator *gitlab.Coordinator
@@ -57,8 +58,7 @@ func startEnvironment(ctx context.Context, o Options) (e *environment, err error
 		}
 	}()
 	if e.dir == "" {
-		e.temporary = true
-		if e.dir, err = os.MkdirTemp("", "sagemaker-executor-pipeline-"); err != nil {
+		if e.dir, e.lock, err = temporary(os.TempDir()); err != nil {
 			return e, fmt.Errorf("a directory for the run: %w", err)
 		}
 	}
@@ -113,14 +113,19 @@ func (e *environment) startRunner(ctx context.Context, o Options, jobs []*ci.Job
 	if err != nil {
 		return err
 	}
-	settings := filepath.Join(e.dir, "settings.toml")
-	if err := e.writeSettings(settings, o, binary, jobs); err != nil {
+	file := filepath.Join(e.dir, "settings.toml")
+	if err := e.writeSettings(file, o, binary, jobs); err != nil {
+		return err
+	}
+	grace, err := stopTimes(file)
+	if err != nil {
 		return err
 	}
 	e.runner, err = gitlab.StartRunner(context.WithoutCancel(ctx), gitlab.RunnerOptions{
 		Binary: binary, Coordinator: e.coordinator, Dir: filepath.Join(e.dir, "runner"),
-		Custom:     &gitlab.CustomExecutor{Command: o.Executor, Settings: settings},
+		Custom:     &gitlab.CustomExecutor{Command: o.Executor, Settings: file, GracefulKillTimeout: grace.stage},
 		Concurrent: o.Concurrent, Log: e.log,
+		ShutdownTimeout: grace.runner, Kept: true,
 		Env: []string{
 			"AWS_ACCESS_KEY_ID=" + keyID, "AWS_SECRET_ACCESS_KEY=" + secret,
 			"AWS_REGION=" + region, "AWS_EC2_METADATA_DISABLED=true",
@@ -131,6 +136,23 @@ func (e *environment) startRunner(ctx context.Context, o Options, jobs []*ci.Job
 		},
 	})
 	return err
+}
+
+// times are how long what is told to stop may take.
+type times struct {
+	stage  time.Duration // one of the executor's stages
+	runner time.Duration // the runner: a stage, and cleanup after it
+}
+
+// stopTimes are long enough for the executor with these settings: a script's
+// own time to stop, and half a minute for its output and result to arrive.
+func stopTimes(file string) (times, error) {
+	s, err := settings.Load(file, nil, nil)
+	if err != nil {
+		return times{}, err
+	}
+	stage := s.Agent.StopGrace.D() + time.Minute
+	return times{stage: stage, runner: stage + time.Minute}, nil
 }
 
 func (e *environment) findRunner(ctx context.Context, o Options, p *printer) (string, error) {
@@ -222,8 +244,8 @@ func (e *environment) close() error {
 	if e.log != nil {
 		errs = append(errs, e.log.Close())
 	}
-	if e.temporary && e.dir != "" {
-		errs = append(errs, os.RemoveAll(e.dir))
+	if e.lock != nil {
+		errs = append(errs, os.RemoveAll(e.dir), e.lock.Close())
 	}
 	return errors.Join(errs...)
 }
