@@ -25,10 +25,6 @@ const (
 	Algorithm         // the container exited with another code than 0
 )
 
-// Transient tells whether an ending is nobody's fault but AWS's, so that the
-// same job may well succeed the next time.
-func (e Ending) Transient() bool { return e == Capacity || e == Internal }
-
 // EndError is a training job's end other than Completed.
 type EndError struct {
 	Name   string

@@ -40,10 +40,11 @@ const AgentChannel = "sagemaker-executor"
 
 var (
 	channelName   = lazyregexp.New(`^[A-Za-z0-9._-]+$`)
+	bucketName    = lazyregexp.New(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 	s3URI         = lazyregexp.New(`^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/.*)?$`)
 	roleARN       = lazyregexp.New(`^arn:aws[a-z-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+$`)
 	checkpointKey = lazyregexp.New(`^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$`)
-	seconds       = lazyregexp.New(`^[0-9]{1,9}$`)
+	bareSeconds   = lazyregexp.New(`^[0-9]{1,9}$`)
 	days          = lazyregexp.New(`^([0-9]{1,4})d(.*)$`)
 )
 
@@ -151,6 +152,9 @@ func applyCheckpoints(b *builder, v value) error {
 	return nil
 }
 
+// allowedInput is what an input channel's variable may be.
+const allowedInput = "s3://BUCKET/KEY of at most 1024 characters, and optionally a comma and File, FastFile or Pipe"
+
 func applyInput(b *builder, v value) error {
 	name := strings.ToLower(v.rest)
 	if len(name) > maxChannelName || !channelName().MatchString(name) {
@@ -163,13 +167,16 @@ func applyInput(b *builder, v value) error {
 			return strings.EqualFold(string(m), strings.TrimSpace(mode))
 		})
 		if i < 0 {
-			return v.wrong("s3://BUCKET/KEY, and after a comma File, FastFile or Pipe")
+			return v.wrong(allowedInput)
 		}
 		input = input.Values()[i]
 	}
 	uri = strings.TrimSpace(uri)
+	if bucket, _, _ := strings.Cut(strings.TrimPrefix(uri, "s3://"), "/"); strings.HasPrefix(uri, "s3://") && !bucketName().MatchString(bucket) && !v.file {
+		return v.wrong(fmt.Sprintf("an S3 bucket's name of 3 to 63 of a-z, 0-9, dot and hyphen, which %s is not", shorten(bucket)))
+	}
 	if !s3URI().MatchString(uri) || len(uri) > maxS3URI {
-		return v.wrong("s3://BUCKET/KEY of at most 1024 characters, and optionally ,FastFile")
+		return v.wrong(allowedInput)
 	}
 	// FastFile refuses a prefix that ends within a folder's name.
 	if input == types.TrainingInputModeFastfile && !strings.HasSuffix(uri, "/") {
@@ -307,7 +314,7 @@ func (v value) boolean() (bool, error) {
 func (v value) duration(shortest, longest time.Duration) (time.Duration, error) {
 	allowed := fmt.Sprintf("seconds (3600) or a duration (90m, 1h30m, 2d) in whole seconds from %s to %s", brief(shortest), brief(longest))
 	text := v.text
-	if seconds().MatchString(text) {
+	if bareSeconds().MatchString(text) {
 		text += "s"
 	}
 	var d time.Duration
@@ -342,6 +349,9 @@ func brief(d time.Duration) string {
 	}
 	return text
 }
+
+// seconds writes a duration that AWS has in seconds.
+func seconds(n int32) string { return brief(time.Duration(n) * time.Second) }
 
 func wholeSeconds(d time.Duration) *int32 { return aws.Int32(int32(d / time.Second)) }
 

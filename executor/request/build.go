@@ -3,6 +3,7 @@ package request
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -116,10 +117,10 @@ func (b *builder) merge(final bool) error {
 // the administrator's (a system failure) where it does not.
 func (b *builder) noRole() error {
 	if len(b.set.Policy.Roles) == 0 {
-		return fmt.Errorf("there is no execution role: set role_arn in %s to the ARN of an IAM role that SageMaker can assume", b.set.File)
+		return fmt.Errorf("there is no execution role: set role_arn in %s to the ARN of an IAM role that SageMaker can assume", b.set.Place("role_arn"))
 	}
 	return failure.Invalid("there is no execution role: set the variable SAGEMAKER_ROLE_ARN to a role that the policy allows (%s; policy.roles, %s), or role_arn in %s",
-		list(b.replaceAll(b.set.Policy.Roles)), b.set.Where("policy.roles"), b.set.File)
+		list(b.replaceAll(b.set.Policy.Roles)), b.set.Where("policy.roles"), b.set.Place("role_arn"))
 }
 
 func (b *builder) fillResources() {
@@ -173,7 +174,7 @@ func (b *builder) fillTimes(final bool) error {
 		c.MaxRuntimeInSeconds = wholeSeconds(runtime)
 	} else if d := time.Duration(*c.MaxRuntimeInSeconds) * time.Second; d > b.remaining {
 		b.note("%s is %s and only %s are left of the job's time-out, which comes first: raise timeout: in .gitlab-ci.yml.",
-			b.by("StoppingCondition.MaxRuntimeInSeconds"), brief(d), brief(b.remaining.Truncate(time.Second)))
+			b.by("StoppingCondition.MaxRuntimeInSeconds"), b.written("StoppingCondition.MaxRuntimeInSeconds", brief(d)), brief(b.remaining.Truncate(time.Second)))
 	}
 	spot := aws.ToBool(b.in.EnableManagedSpotTraining)
 	switch {
@@ -186,8 +187,9 @@ func (b *builder) fillTimes(final bool) error {
 		}
 		c.MaxWaitTimeInSeconds = wholeSeconds(max(wait, time.Duration(*c.MaxRuntimeInSeconds)*time.Second))
 	case spot && final && *c.MaxWaitTimeInSeconds < *c.MaxRuntimeInSeconds:
-		return failure.Invalid("%s is %d seconds and %s is %d seconds: the wait includes the run and must not be shorter",
-			b.by("StoppingCondition.MaxWaitTimeInSeconds"), *c.MaxWaitTimeInSeconds, b.by("StoppingCondition.MaxRuntimeInSeconds"), *c.MaxRuntimeInSeconds)
+		const wait, run = "StoppingCondition.MaxWaitTimeInSeconds", "StoppingCondition.MaxRuntimeInSeconds"
+		return failure.Invalid("%s is %s and %s is %s: the wait includes the run and must not be shorter",
+			b.by(wait), b.written(wait, seconds(*c.MaxWaitTimeInSeconds)), b.by(run), b.written(run, seconds(*c.MaxRuntimeInSeconds)))
 	}
 	if spot && final && b.in.ResourceConfig.KeepAlivePeriodInSeconds != nil {
 		return failure.Invalid("%s asks for a warm pool and %s for spot instances, which have none: leave one of them out",
@@ -268,6 +270,19 @@ func (b *builder) by(path string) string {
 	return path
 }
 
+// written is a field's value as the user wrote it in a variable, or else as
+// given.
+func (b *builder) written(path, otherwise string) string {
+	for _, vs := range b.values {
+		for _, v := range vs {
+			if v.name == b.origin[path] && !v.file {
+				return v.text
+			}
+		}
+	}
+	return otherwise
+}
+
 // own is the job's own place in the bucket for models or checkpoints, without
 // a slash at the end.
 func (b *builder) own(kind string) string {
@@ -306,22 +321,24 @@ func (b *builder) replaceAll(globs []string) []string {
 	return all
 }
 
-// checkInstanceType says what is allowed if a type is none. What the policy
-// does not allow anyway is left to judge.
+// checkInstanceType says what is allowed if a type is none.
 func (b *builder) checkInstanceType(name string) error {
+	const allowed = "a comma list of SageMaker training instance types such as ml.m5.large"
 	known := types.TrainingInstanceType("").Values()
 	switch {
 	case slices.Contains(known, types.TrainingInstanceType(name)), slices.Contains(b.set.Policy.InstanceTypes, name):
 		return nil
-	case name != "" && !settings.Match(b.set.Policy.InstanceTypes, name):
-		return nil
+	case name == "":
+		return errors.New(allowed + ", without empty items")
+	case slices.Contains(known, types.TrainingInstanceType("ml."+name)):
+		return fmt.Errorf("%s (%q is EC2's name: write ml.%s)", allowed, name, name)
 	}
 	all := make([]string, len(known))
 	for i, k := range known {
 		all[i] = string(k)
 	}
-	return fmt.Errorf("a comma list of SageMaker training instance types such as ml.m5.large (%q is none%s; newer types than this version knows must be in policy.instance_types by name)",
-		name, suggest.Hint(name, all))
+	return fmt.Errorf("%s (%q is none%s; newer types than this version knows must be in policy.instance_types by name)",
+		allowed, name, suggest.Hint(name, all))
 }
 
 // checkSizes holds the lists that variables can lengthen to AWS's limits.

@@ -57,11 +57,14 @@ func (b *builder) judge() error {
 	return nil
 }
 
-// deny is the policy's answer: what is asked for (by whom), what is allowed, and
-// where that is set.
+// deny is the policy's answer: what is asked for (by whom), what is allowed
+// (empty: nothing), and where that is set.
 func (b *builder) deny(path, value, key, allowed string) error {
 	if b.origin[path] == "" && b.fromSpec(path) {
 		value = "not allowed" // values of a file are not quoted
+	}
+	if allowed == "" {
+		return failure.Policy("%s is %s, and the policy allows none (%s, %s): leave it out, or ask the administrator", b.by(path), value, key, b.set.Where(key))
 	}
 	return failure.Policy("%s is %s: allowed is %s (%s, %s)", b.by(path), value, allowed, key, b.set.Where(key))
 }
@@ -125,7 +128,7 @@ func (b *builder) judgeAmounts() error {
 			return failure.Invalid("%s is too small: allowed is %s", b.by(a.path), a.text)
 		}
 		if a.value > a.max && !b.mine(a.path) {
-			return b.deny(a.path, fmt.Sprint(a.value), a.key, a.text)
+			return b.deny(a.path, b.written(a.path, fmt.Sprint(a.value)), a.key, a.text)
 		}
 	}
 	if aws.ToBool(b.in.EnableManagedSpotTraining) && !p.Spot && !b.mine("EnableManagedSpotTraining") {
@@ -219,7 +222,7 @@ func (b *builder) judgeURI(path, uri string, write bool) error {
 	exchange := "s3://" + b.set.Exchange() + "/" + b.set.Prefix + "/"
 	for _, area := range []string{exchange + "jobs/", exchange + "bin/"} {
 		if overlap(uri, area) {
-			return b.deny(path, shorten(uri), key, "nothing that holds the exchange of jobs ("+exchange+")")
+			return b.deny(path, shorten(uri), key, "any place without the exchange of jobs ("+exchange+")")
 		}
 	}
 	if b.owns(uri) {
@@ -260,8 +263,5 @@ func (b *builder) judgeEnvironment() error {
 }
 
 func list(globs []string) string {
-	if len(globs) == 0 {
-		return "nothing"
-	}
 	return strings.Join(globs, ", ")
 }

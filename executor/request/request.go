@@ -148,7 +148,7 @@ func (r *Request) WithSpec(project *os.Root, remaining time.Duration) (*Request,
 var otherKinds = []string{"processing", "image", "register", "endpoint", "endpoint-test", "package", "prune"}
 
 func (b *builder) kind() (string, error) {
-	kind, by := b.set.Defaults.Kind, b.set.Where("defaults.kind")
+	kind, by := b.set.Defaults.Kind, "defaults.kind ("+b.set.Where("defaults.kind")+")"
 	if v, ok := b.one("SAGEMAKER_JOB"); ok {
 		kind, by = v.text, "the variable SAGEMAKER_JOB"
 	}

@@ -100,7 +100,7 @@ func TestImages(t *testing.T) {
 		j := newJob(t, nil)
 		j.Image.Name = "ubuntu:24.04"
 		_, err := request.Resolve(j, s, time.Hour)
-		assert.EqualError(t, err, `image: is "ubuntu:24.04": allowed is `+ecr+`* (policy.images, the default of policy.images in settings.toml)`)
+		assert.EqualError(t, err, `image: is "ubuntu:24.04": allowed is `+ecr+`* (policy.images, the default, not set in settings.toml)`)
 		s.Defaults.Image, j.Image.Name = "", ""
 		_, err = request.Resolve(j, s, time.Hour)
 		assert.ErrorContains(t, err, "the job has no image")
@@ -226,7 +226,7 @@ func TestNewerInstanceTypesByName(t *testing.T) {
 	_, err = request.Resolve(newJob(t, vars{"SAGEMAKER_INSTANCE_TYPE": "t2.micro"}), s, time.Hour)
 	build, ok := failure.AsBuild(err)
 	require.True(t, ok)
-	assert.Equal(t, failure.CodePolicy, build.Code)
+	assert.Equal(t, failure.CodeInvalid, build.Code, "a type that does not exist, whatever the policy allows")
 	s.Policy.InstanceTypes = append(s.Policy.InstanceTypes, "ml.z99.large")
 	r, err := request.Resolve(newJob(t, vars{"SAGEMAKER_INSTANCE_TYPE": "ml.z99.large"}), s, time.Hour)
 	require.NoError(t, err)

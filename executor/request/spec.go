@@ -113,13 +113,26 @@ func parseSpec(data []byte) (any, error) {
 	return tree, nil
 }
 
-var yamlLine = lazyregexp.New(`line (\d+)`)
+var (
+	yamlLine = lazyregexp.New(`line (\d+)`)
+	// yamlReason are the texts of yaml.v3's scanner and parser, which are constant.
+	yamlReason = lazyregexp.New(`^yaml: (?:line \d+: )?((?:did not find|could not find|found|mapping (?:keys|values) are|block sequence entries are|control characters are|document contains) [A-Za-z0-9 ,.:%!<>'{}\[\]_-]+)$`)
+)
 
+// withoutContent is a parser's error, line and reason, without what it quotes.
 func withoutContent(err error) error {
-	if m := yamlLine().FindStringSubmatch(err.Error()); m != nil {
-		return fmt.Errorf("see line %s", m[1])
+	text, why := err.Error(), "it cannot be parsed"
+	if m := yamlReason().FindStringSubmatch(text); m != nil {
+		why = m[1]
+	} else if strings.Contains(text, "already defined at line") {
+		why = "a key stands there for the second time"
+	} else if strings.Contains(text, "unknown anchor") {
+		why = "an alias has no anchor"
 	}
-	return errors.New("it cannot be parsed")
+	if m := yamlLine().FindStringSubmatch(text); m != nil {
+		return fmt.Errorf("line %s: %s", m[1], why)
+	}
+	return errors.New(why)
 }
 
 // owned are the fields that only the executor sets.

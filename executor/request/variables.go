@@ -112,6 +112,9 @@ func (b *builder) variables() error {
 			if settings.Match(foreign, key) || settings.Match(b.set.Policy.IgnoredVariables, key) {
 				continue
 			}
+			if e := family(key); e != "" {
+				return failure.Invalid("the variable %s lacks the name at its end: write %s", key, e)
+			}
 			return failure.Invalid("unknown variable %s%s (the variables of this version are in docs/variables.md; policy.ignored_variables in the settings lists those of other tools)",
 				key, suggest.Hint(key, names()))
 		}
@@ -142,6 +145,16 @@ func lookup(key string) (name, rest string, ok bool) {
 		}
 	}
 	return "", "", false
+}
+
+// family finds the family of which a variable is the prefix alone.
+func family(key string) string {
+	for _, e := range table {
+		if prefix, _, ok := strings.Cut(e.name, "<"); ok && key == prefix {
+			return e.name
+		}
+	}
+	return ""
 }
 
 func names() []string {

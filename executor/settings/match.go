@@ -20,6 +20,3 @@ func Match(globs []string, text string) bool {
 	}
 	return false
 }
-
-// Literal says whether a glob has no wildcard.
-func Literal(glob string) bool { return !strings.ContainsAny(glob, `*?[{\`) }

@@ -193,15 +193,24 @@ func (s *Settings) Exchange() string {
 	return s.Bucket
 }
 
-// Where says where a key (table.key) was set, for error texts.
+// Where says where a key (table.key) was set, for error texts that have named
+// the key.
 func (s *Settings) Where(key string) string {
 	if source, ok := s.Sources[key]; ok {
 		return source
 	}
 	if s.File != "" {
-		return fmt.Sprintf("the default of %s in %s", key, s.File)
+		return "the default, not set in " + s.File
 	}
-	return "the default of " + key
+	return "the default"
+}
+
+// Place says where a key is to be mended: where it was set, else the file.
+func (s *Settings) Place(key string) string {
+	if source, ok := s.Sources[key]; ok {
+		return source
+	}
+	return s.File
 }
 
 // Duration is a time.Duration that is written as a Go string ("90s", "1h30m").

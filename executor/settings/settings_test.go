@@ -60,7 +60,9 @@ team = "a"
 	assert.Equal(t, file+":8", s.Where("policy.instance_types"))
 	assert.Equal(t, "--set", s.Where("policy.max_runtime"))
 	assert.Equal(t, "$SAGEMAKER_EXECUTOR_DEFAULTS_INSTANCE_COUNT", s.Where("defaults.instance_count"))
-	assert.Equal(t, "the default of prefix in "+file, s.Where("prefix"))
+	assert.Equal(t, "the default, not set in "+file, s.Where("prefix"))
+	assert.Equal(t, file, s.Place("prefix"))
+	assert.Equal(t, file+":2", s.Place("bucket"))
 
 	again, err := settings.Decode(s.Encode())
 	require.NoError(t, err)

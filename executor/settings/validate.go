@@ -51,11 +51,7 @@ type check struct {
 func (s *Settings) validate() error {
 	for _, c := range slices.Concat(s.checkTop(), s.checkDefaults(), s.checkPolicy(), s.checkRest()) {
 		if !c.ok {
-			where, set := s.Sources[c.key]
-			if !set {
-				where = s.File
-			}
-			return fmt.Errorf("%s: %s is %s: allowed is %s", where, c.key, quote(c.value), c.allowed)
+			return fmt.Errorf("%s: %s is %s: allowed is %s", s.Place(c.key), c.key, quote(c.value), c.allowed)
 		}
 	}
 	return nil
