@@ -53,7 +53,7 @@ func startStack(ctx context.Context, e *environment) (s *stack, err error) {
 			s.close()
 		}
 	}()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +61,7 @@ func startStack(ctx context.Context, e *environment) (s *stack, err error) {
 	if err := listener.Close(); err != nil {
 		return nil, err
 	}
-	s.process = exec.Command(e.executor, "local", "aws", "--listen", address, "--data", filepath.Join(s.dir, "aws"))
+	s.process = exec.CommandContext(context.WithoutCancel(ctx), e.executor, "local", "aws", "--listen", address, "--data", filepath.Join(s.dir, "aws"))
 	s.process.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if err := s.process.Start(); err != nil {
 		return nil, err

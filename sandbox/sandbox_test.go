@@ -24,7 +24,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 		t.Skip("this is the ordinary user")
 	}
 	t.Parallel()
-	tmp, err := os.MkdirTemp("", "sandbox-nobody-")
+	tmp, err := os.MkdirTemp("", "sandbox-nobody-") //nolint:usetesting // nobody cannot enter what t.TempDir makes
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(tmp) })
 	require.NoError(t, os.Chown(tmp, nobody, nobody))

@@ -76,7 +76,7 @@ func (b *bucket) parts(id gofakes3.UploadID) (map[string]*metadata, error) {
 func (s *Service) listUploads(w http.ResponseWriter, r *http.Request, bucket string) bool {
 	type item struct {
 		Key          string
-		UploadId     string
+		UploadID     string `xml:"UploadId"`
 		Initiated    string
 		StorageClass string
 	}
@@ -84,9 +84,9 @@ func (s *Service) listUploads(w http.ResponseWriter, r *http.Request, bucket str
 		XMLName            xml.Name `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListMultipartUploadsResult"`
 		Bucket             string
 		KeyMarker          string
-		UploadIdMarker     string
+		UploadIDMarker     string `xml:"UploadIdMarker"`
 		NextKeyMarker      string `xml:",omitempty"`
-		NextUploadIdMarker string `xml:",omitempty"`
+		NextUploadIDMarker string `xml:"NextUploadIDMarker,omitempty"`
 		Prefix             string
 		MaxUploads         int
 		IsTruncated        bool
@@ -103,28 +103,28 @@ func (s *Service) listUploads(w http.ResponseWriter, r *http.Request, bucket str
 		return true
 	}
 	q := r.URL.Query()
-	doc := document{Bucket: bucket, Prefix: q.Get("prefix"), KeyMarker: q.Get("key-marker"), UploadIdMarker: q.Get("upload-id-marker"), MaxUploads: 1000}
+	doc := document{Bucket: bucket, Prefix: q.Get("prefix"), KeyMarker: q.Get("key-marker"), UploadIDMarker: q.Get("upload-id-marker"), MaxUploads: 1000}
 	if n, err := strconv.Atoi(q.Get("max-uploads")); err == nil && n > 0 && n < doc.MaxUploads {
 		doc.MaxUploads = n
 	}
-	passed := doc.UploadIdMarker == "" // the uploads of the marker's key up to the marker are behind us
+	passed := doc.UploadIDMarker == "" // the uploads of the marker's key up to the marker are behind us
 	for _, u := range all {
 		if !strings.HasPrefix(u.Key, doc.Prefix) || u.Key < doc.KeyMarker {
 			continue
 		}
 		if doc.KeyMarker != "" && u.Key == doc.KeyMarker {
-			if doc.UploadIdMarker == "" || !passed {
-				passed = passed || string(u.id) == doc.UploadIdMarker
+			if doc.UploadIDMarker == "" || !passed {
+				passed = passed || string(u.id) == doc.UploadIDMarker
 				continue
 			}
 		}
 		if len(doc.Upload) == doc.MaxUploads {
 			doc.IsTruncated = true
 			last := doc.Upload[len(doc.Upload)-1]
-			doc.NextKeyMarker, doc.NextUploadIdMarker = last.Key, last.UploadId
+			doc.NextKeyMarker, doc.NextUploadIDMarker = last.Key, last.UploadID
 			break
 		}
-		doc.Upload = append(doc.Upload, item{Key: u.Key, UploadId: string(u.id), Initiated: u.Initiated.Format(time.RFC3339), StorageClass: "STANDARD"})
+		doc.Upload = append(doc.Upload, item{Key: u.Key, UploadID: string(u.id), Initiated: u.Initiated.Format(time.RFC3339), StorageClass: "STANDARD"})
 	}
 	writeXML(w, http.StatusOK, doc)
 	return true
