@@ -97,7 +97,7 @@ func TestQuota(t *testing.T) {
 		reason string
 	}{
 		"is used by another job, which ends":  {wait: "2m", sleep: "sleep 8"},
-		"is used by another job, which stays": {wait: "4s", sleep: "sleep 40", reason: "runner_system_failure"},
+		"is used by another job, which stays": {wait: "4s", sleep: ticking, reason: "runner_system_failure"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -107,7 +107,12 @@ func TestQuota(t *testing.T) {
 			got := s.run(t, job{script: lines("echo fine")})
 			assert.Equal(t, test.reason, got.FailureReason)
 			assert.Contains(t, string(got.log), "quota")
-			assert.Equal(t, gitlab.StateSuccess, end(t, other).State)
+			want := gitlab.StateSuccess
+			if test.reason != "" { // it has stayed long enough
+				other.Cancel(true)
+				want = gitlab.StateCanceled
+			}
+			assert.Equal(t, want, end(t, other).State)
 		})
 	}
 }
@@ -142,20 +147,24 @@ func TestThrottling(t *testing.T) {
 
 func TestInternalErrorOfThePlatform(t *testing.T) {
 	t.Parallel()
-	for name, fault := range map[string]string{
-		"before the script": `{"job": {"internal": "start"}}`,
-		"during the script": `{"job": {"internal": "training", "after": "3s"}}`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := startStack(t, stackOptions{})
-			s.fault(t, fault)
-			got := s.run(t, job{script: lines("sleep 120")})
-			assert.Equal(t, gitlab.StateFailed, got.State)
-			assert.Equal(t, "runner_system_failure", got.FailureReason)
-			assert.Contains(t, string(got.log), "InternalServerError")
-		})
-	}
+	internalError(t, `{"job": {"internal": "start"}}`)
+}
+
+// The container is gone without a word: it takes a minute of silence to notice.
+func TestLongInternalErrorDuringTheScript(t *testing.T) {
+	t.Parallel()
+	needLong(t)
+	internalError(t, `{"job": {"internal": "training", "after": "3s"}}`)
+}
+
+func internalError(t *testing.T, fault string) {
+	t.Helper()
+	s := startStack(t, stackOptions{})
+	s.fault(t, fault)
+	got := s.run(t, job{script: lines("sleep 600")})
+	assert.Equal(t, gitlab.StateFailed, got.State)
+	assert.Equal(t, "runner_system_failure", got.FailureReason)
+	assert.Contains(t, string(got.log), "InternalServerError")
 }
 
 // What comes after the script is the platform's, and still the job's.
