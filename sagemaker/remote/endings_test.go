@@ -111,6 +111,28 @@ func TestAStoppedContainerSendsItsOutputAndNoResult(t *testing.T) {
 	assert.Contains(t, string(failure), "SageMaker has stopped the container")
 }
 
+// GitLab's cancel reaches a container that SageMaker has just stopped: nobody is
+// there who could obey it, and nothing is waited for.
+func TestACancelFindsThatTheAgentHasLeft(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	r := w.published(remote.Options{StopGrace: time.Hour})
+	c := w.start("")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stopped := errors.New("stopped by GitLab")
+	log := newWatcher("ready")
+	go func() {
+		<-log.seen
+		_ = c.cmd.Process.Signal(syscall.SIGTERM)
+		<-c.done
+		cancel(stopped)
+	}()
+	_, err := r.Run(ctx, script("trap 'echo saving; exit 1' TERM; echo ready; sleep 1000 & wait"), log)
+	require.ErrorIs(t, err, stopped)
+	assert.Equal(t, "ready\nsaving\n", log.String())
+	assert.NotZero(t, c.exit())
+}
+
 func TestTheAgentEndsItselfWhenTheExecutorIsDead(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -65,6 +65,14 @@ func (r *Remote) Silence() time.Duration {
 	return time.Since(r.agent.changed)
 }
 
+// left says that the agent has said that it leaves: of this incarnation nothing
+// more will come.
+func (r *Remote) left() bool {
+	r.agent.mu.Lock()
+	defer r.agent.mu.Unlock()
+	return r.agent.last.Left
+}
+
 // stillFor is how long the beat has stood still, whatever it says.
 func (r *Remote) stillFor() time.Duration {
 	r.agent.mu.Lock()

@@ -180,12 +180,16 @@ func (r *running) wait(ctx, work context.Context) (exchange.Result, error) {
 				return exchange.Result{}, errors.Join(context.Cause(ctx), err)
 			}
 		}
+		left := r.left()
 		progress, result, err := r.look(work)
 		if err != nil {
 			return exchange.Result{}, err
 		}
 		if result != nil {
 			return *result, context.Cause(ctx)
+		}
+		if r.cancelled && left && !progress {
+			return exchange.Result{}, context.Cause(ctx) // SageMaker was quicker to stop it
 		}
 		if r.cancelled && time.Now().After(r.deadline) {
 			return exchange.Result{}, errors.Join(context.Cause(ctx), fmt.Errorf("the script did not stop within %s", r.opts.StopGrace+stopMargin))
