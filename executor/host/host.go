@@ -117,7 +117,7 @@ func (h *Host) run(ctx context.Context, args []string, stdin *os.File, stdout, s
 	case ctx.Err() != nil:
 		return code, fmt.Errorf("%w: %w", ErrStopped, context.Cause(ctx))
 	case errors.As(err, &exit) && !exit.Exited():
-		return code, fmt.Errorf("the sandbox of the script was killed from outside (%v): look for the out-of-memory killer in the kernel's log of the runner host", exit)
+		return code, fmt.Errorf("the sandbox of the script was killed from outside (%w): look for the out-of-memory killer in the kernel's log of the runner host", exit)
 	case errors.As(err, &exit):
 		return code, nil
 	case err != nil:

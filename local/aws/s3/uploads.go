@@ -86,7 +86,7 @@ func (s *Service) listUploads(w http.ResponseWriter, r *http.Request, bucket str
 		KeyMarker          string
 		UploadIDMarker     string `xml:"UploadIdMarker"`
 		NextKeyMarker      string `xml:",omitempty"`
-		NextUploadIDMarker string `xml:"NextUploadIDMarker,omitempty"`
+		NextUploadIDMarker string `xml:"NextUploadIdMarker,omitempty"`
 		Prefix             string
 		MaxUploads         int
 		IsTruncated        bool
