@@ -41,6 +41,10 @@ func TestVerdict(t *testing.T) {
 			failure.CodeInvalid,
 			[]string{"Member must be less than"},
 		},
+		"rejected with a full stop": {
+			&sagemaker.RejectedError{Name: "n", Err: errors.New("Use File or FastFile.")},
+			failure.CodeInvalid, []string{"Use File or FastFile; mend the variable"},
+		},
 		"denied": {
 			&sagemaker.RejectedError{Name: "n", Denied: true, Err: errors.New("iam:PassRole")},
 			failure.CodePolicy,
@@ -51,6 +55,8 @@ func TestVerdict(t *testing.T) {
 		"stopped":     {end(sagemaker.Stopped, ""), failure.CodeStopped, []string{"stopped from outside"}},
 		"image":       {end(sagemaker.Client, "ClientError: pull access denied"), failure.CodePlatform, []string{"ClientError: pull access denied"}},
 		"container":   {end(sagemaker.Algorithm, "AlgorithmError: , exit code: 1"), failure.CodePlatform, []string{"AlgorithmError: , exit code: 1"}},
+		"killed":      {end(sagemaker.Algorithm, "AlgorithmError: , exit code: 137"), 137, []string{"AlgorithmError: , exit code: 137; the container was killed, out of memory or by the script"}},
+		"sentence":    {end(sagemaker.Internal, "InternalServerError: Please try again."), 0, []string{"Please try again; retry the job"}},
 		"internal":    {end(sagemaker.Internal, "InternalServerError: We encountered"), 0, []string{"InternalServerError: We encountered", "retry"}},
 		"late capacity": {
 			end(sagemaker.Capacity, "CapacityError: none"), 0, []string{"CapacityError: none"},
