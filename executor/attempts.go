@@ -104,6 +104,7 @@ func (t *training) workload(req *request.Request, project string) exchange.Job {
 	w := exchange.Job{
 		ProjectDir:     project,
 		TmpDir:         project + ".tmp",
+		Image:          req.Image,
 		Variables:      map[string]string{},
 		Masked:         t.job.Variables.Masked(),
 		MaskedPrefixes: t.job.MaskPrefixes,

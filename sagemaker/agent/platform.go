@@ -43,6 +43,9 @@ type resourceConfig struct {
 	} `json:"instance_groups"`
 }
 
+// agentChannel is sagemaker.AgentChannel, which is not imported for its size.
+const agentChannel = "sagemaker-executor"
+
 var hostName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*$`)
 
 // readPlatform reads input/config below SageMaker's directory. Files that are
@@ -66,6 +69,8 @@ func readPlatform(dir string) (*platform, error) {
 	if len(p.resource.Hosts) == 0 {
 		p.resource.Hosts = []string{p.resource.CurrentHost}
 	}
+	// The channel that brought the agent is none of the job's.
+	delete(p.channels, agentChannel)
 	p.gpus, p.neurons = countDevices("nvidia"), countDevices("neuron")
 	return p, nil
 }

@@ -43,7 +43,7 @@ func TestEnvironmentIsTheTrainingToolkits(t *testing.T) {
 		"resourceconfig.json": `{"current_host":"algo-2","hosts":["algo-1","algo-2"],"network_interface_name":"eth0",
 			"current_instance_type":"ml.g5.xlarge","current_group_name":"homogeneousCluster",
 			"instance_groups":[{"instance_group_name":"homogeneousCluster","instance_type":"ml.g5.xlarge","hosts":["algo-1","algo-2"]}]}`,
-		"inputdataconfig.json": `{"train":{"TrainingInputMode":"File"},"my-set":{"TrainingInputMode":"FastFile"}}`,
+		"inputdataconfig.json": `{"train":{"TrainingInputMode":"File"},"my-set":{"TrainingInputMode":"FastFile"},"sagemaker-executor":{"TrainingInputMode":"File"}}`,
 		"hyperparameters.json": `{"epochs":"10","learning-rate":"1e-3","name":"a b","quoted":"\"x\"","list":"[1,\"<&>\"]","flag":"true","sagemaker_program":"\"t.py\""}`,
 	})
 	env := environment(t, dir, []string{"PATH=/bin", "KEPT=a=b"}, map[string]string{"EXTRA": "1"})
@@ -65,6 +65,10 @@ func TestEnvironmentIsTheTrainingToolkits(t *testing.T) {
 		"SM_NUM_CPUS": strconv.Itoa(runtime.NumCPU()), "SM_LOG_LEVEL": "20",
 	} {
 		assert.Equal(t, want, env[name], name)
+	}
+	for name, value := range env {
+		assert.NotContains(t, name+value, "sagemaker-executor", "our own channel is not the job's")
+		assert.NotContains(t, name, "SAGEMAKER_EXECUTOR")
 	}
 	var training map[string]any
 	require.NoError(t, json.Unmarshal([]byte(env["SM_TRAINING_ENV"]), &training))

@@ -79,7 +79,7 @@ func (a *agent) script(ctx context.Context, n int, step exchange.Step) error {
 	}
 	result.Cancelled = scriptCtx.Err() != nil
 	if run.err != nil {
-		result.Error, result.UserError = fmt.Sprintf("start %s: %v", args[0], run.err), true
+		result.Error, result.UserError = a.notStarted(run.err), true
 	} else {
 		result.ExitCode, result.Signal, result.MaxRSS = run.exitCode, run.signal, run.maxRSS
 		result.OOM = run.exitCode != 0 && !result.Cancelled && oom.Killed(run.exitCode)

@@ -128,6 +128,19 @@ func (a *agent) fetchWorkspace(ctx context.Context) error {
 	return nil
 }
 
+// notStarted is what the user is told of a script that could not be started.
+func (a *agent) notStarted(err error) string {
+	if len(a.job.Entrypoint) == 0 {
+		return fmt.Sprintf("the shell %s cannot be started in the image (%v): choose an image with bash", a.shell, err)
+	}
+	image := "the image"
+	if a.job.Image != "" {
+		image += " " + a.job.Image
+	}
+	return fmt.Sprintf("the entrypoint %s cannot be started in %s (%v): mend SAGEMAKER_ENTRYPOINT or image:entrypoint, or choose another image",
+		a.job.Entrypoint[0], image, err)
+}
+
 // shellProbe prints "ok" in a shell that knows the quoting of the runner's scripts.
 const shellProbe = `printf %s $'\157\153'`
 

@@ -37,6 +37,8 @@ type Job struct {
 	TmpDir     string `json:"tmp_dir"`
 	// Entrypoint is put in front of the shell, e.g. the image's own.
 	Entrypoint []string `json:"entrypoint,omitempty"`
+	// Image is the container's image, for error texts.
+	Image string `json:"image,omitempty"`
 	// Env is added to the environment of the scripts. The job's variables need
 	// not be here: the runner's scripts export them.
 	Env map[string]string `json:"env,omitempty"`

@@ -20,11 +20,12 @@ func TestAnImageThatCannotRunScriptsIsTheUsersToMend(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.job.Entrypoint = []string{"/none/entrypoint"}
+	w.job.Image = "example/train:1"
 	r := w.published(remote.Options{})
 	w.start("")
 	result, err := r.Run(t.Context(), script("true"), &bytes.Buffer{})
 	require.NoError(t, err)
-	assert.Equal(t, "start /none/entrypoint: no such file or directory", result.Error)
+	assert.Equal(t, "the entrypoint /none/entrypoint cannot be started in the image example/train:1 (no such file or directory): mend SAGEMAKER_ENTRYPOINT or image:entrypoint, or choose another image", result.Error)
 	assert.True(t, result.UserError)
 }
 
