@@ -147,24 +147,20 @@ func TestThrottling(t *testing.T) {
 
 func TestInternalErrorOfThePlatform(t *testing.T) {
 	t.Parallel()
-	internalError(t, `{"job": {"internal": "start"}}`)
-}
-
-// The container is gone without a word: it takes a minute of silence to notice.
-func TestLongInternalErrorDuringTheScript(t *testing.T) {
-	t.Parallel()
-	needLong(t)
-	internalError(t, `{"job": {"internal": "training", "after": "3s"}}`)
-}
-
-func internalError(t *testing.T, fault string) {
-	t.Helper()
-	s := startStack(t, stackOptions{})
-	s.fault(t, fault)
-	got := s.run(t, job{script: lines("sleep 600")})
-	assert.Equal(t, gitlab.StateFailed, got.State)
-	assert.Equal(t, "runner_system_failure", got.FailureReason)
-	assert.Contains(t, string(got.log), "InternalServerError")
+	for name, fault := range map[string]string{
+		"before the script": `{"job": {"internal": "start"}}`,
+		"during the script": `{"job": {"internal": "training", "after": "3s"}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startStack(t, stackOptions{})
+			s.fault(t, fault)
+			got := s.run(t, job{script: lines("sleep 600")})
+			assert.Equal(t, gitlab.StateFailed, got.State)
+			assert.Equal(t, "runner_system_failure", got.FailureReason)
+			assert.Contains(t, string(got.log), "InternalServerError")
+		})
+	}
 }
 
 // What comes after the script is the platform's, and still the job's.
