@@ -13,9 +13,13 @@ import (
 )
 
 // A stream is one file of records. A record is its length (four bytes, big
-// endian), JSON, and the length again, so that a long log can be read from
-// either end without holding it. The first record is the header.
-const frame = 8
+// endian), its content, and the length again, so that a long log can be read
+// from either end without holding it. The first record is the header, in JSON;
+// the others are events: the two times, eight bytes each, and the message.
+const (
+	frame = 8
+	times = 16
+)
 
 // Event is one event of a log.
 type Event struct {
@@ -25,9 +29,9 @@ type Event struct {
 
 // record is an event as it lies in the file.
 type record struct {
-	Timestamp int64  `json:"t"` // milliseconds since 1970
-	Ingestion int64  `json:"i"`
-	Message   string `json:"m"`
+	Timestamp int64 // milliseconds since 1970
+	Ingestion int64
+	Message   string
 
 	offset int64 // where the record begins
 	end    int64 // where the next one begins
@@ -51,22 +55,38 @@ type stream struct {
 
 var errCorrupt = errors.New("corrupt log stream")
 
-func encodeRecord(buf []byte, v any) ([]byte, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
+func appendRecord(buf, content []byte) []byte {
+	buf = binary.BigEndian.AppendUint32(buf, uint32(len(content)))
+	buf = append(buf, content...)
+	return binary.BigEndian.AppendUint32(buf, uint32(len(content)))
+}
+
+func (r record) append(buf []byte) []byte {
+	n := uint32(times + len(r.Message))
+	buf = binary.BigEndian.AppendUint32(buf, n)
+	buf = binary.BigEndian.AppendUint64(buf, uint64(r.Timestamp))
+	buf = binary.BigEndian.AppendUint64(buf, uint64(r.Ingestion))
+	buf = append(buf, r.Message...)
+	return binary.BigEndian.AppendUint32(buf, n)
+}
+
+func (r *record) decode(content []byte) error {
+	if len(content) < times {
+		return errCorrupt
 	}
-	buf = binary.BigEndian.AppendUint32(buf, uint32(len(b)))
-	buf = append(buf, b...)
-	return binary.BigEndian.AppendUint32(buf, uint32(len(b))), nil
+	r.Timestamp = int64(binary.BigEndian.Uint64(content))
+	r.Ingestion = int64(binary.BigEndian.Uint64(content[8:]))
+	r.Message = string(content[times:])
+	return nil
 }
 
 func createStream(path, name string, now int64) (*stream, error) {
 	s := &stream{streamHeader: streamHeader{Name: name, Created: now}, path: path}
-	b, err := encodeRecord(nil, s.streamHeader)
+	header, err := json.Marshal(s.streamHeader)
 	if err != nil {
 		return nil, err
 	}
+	b := appendRecord(nil, header)
 	s.begin, s.end = int64(len(b)), int64(len(b))
 	return s, os.WriteFile(path, b, 0o600)
 }
@@ -81,21 +101,28 @@ func openStream(path string) (*stream, error) {
 	defer func() { _ = f.Close() }()
 	s := &stream{path: path}
 	r := bufio.NewReaderSize(f, 64<<10)
-	n, err := readRecord(r, &s.streamHeader)
+	header, err := readRecord(r)
+	if err == nil {
+		err = json.Unmarshal(header, &s.streamHeader)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	s.begin, s.end = n, n
+	s.begin = int64(len(header)) + frame
+	s.end = s.begin
 	for {
 		var rec record
-		n, err := readRecord(r, &rec)
+		content, err := readRecord(r)
+		if errors.Is(err, io.EOF) {
+			return s, nil
+		}
+		if err == nil {
+			err = rec.decode(content)
+		}
 		if err != nil {
-			if errors.Is(err, io.EOF) {
-				return s, nil
-			}
 			return s, f.Truncate(s.end)
 		}
-		s.note(rec, n)
+		s.note(rec, int64(len(content))+frame)
 	}
 }
 
@@ -110,24 +137,21 @@ func (s *stream) note(r record, n int64) {
 	s.end += n
 }
 
-// readRecord reads one record and returns its length in the file. io.EOF means
-// that there is none; an incomplete one is errCorrupt.
-func readRecord(r io.Reader, into any) (int64, error) {
+// readRecord reads one record's content. io.EOF means that there is none; an
+// incomplete one is errCorrupt.
+func readRecord(r io.Reader) ([]byte, error) {
 	var length [4]byte
 	if _, err := io.ReadFull(r, length[:]); err != nil {
 		if errors.Is(err, io.EOF) {
-			return 0, io.EOF
+			return nil, io.EOF
 		}
-		return 0, errCorrupt
+		return nil, errCorrupt
 	}
 	b := make([]byte, int64(binary.BigEndian.Uint32(length[:]))+4)
 	if _, err := io.ReadFull(r, b); err != nil {
-		return 0, errCorrupt
+		return nil, errCorrupt
 	}
-	if err := json.Unmarshal(b[:len(b)-4], into); err != nil {
-		return 0, errors.Join(errCorrupt, err)
-	}
-	return int64(len(b)) + 4, nil
+	return b[:len(b)-4], nil
 }
 
 // append adds events in one write.
@@ -139,21 +163,20 @@ func (s *stream) append(events []Event, now int64) error {
 		return err
 	}
 	defer func() { _ = f.Close() }()
-	var buf []byte
-	recs := make([]record, len(events))
-	for i, e := range events {
-		before := len(buf)
-		recs[i] = record{Timestamp: e.Time.UnixMilli(), Ingestion: now, Message: e.Message}
-		if buf, err = encodeRecord(buf, recs[i]); err != nil {
-			return err
-		}
-		recs[i].end = int64(len(buf) - before)
+	size := 0
+	for _, e := range events {
+		size += frame + times + len(e.Message)
+	}
+	buf := make([]byte, 0, size)
+	for _, e := range events {
+		buf = record{Timestamp: e.Time.UnixMilli(), Ingestion: now, Message: e.Message}.append(buf)
 	}
 	if _, err := f.Write(buf); err != nil {
 		return errors.Join(err, f.Truncate(s.end))
 	}
-	for _, r := range recs {
-		s.note(r, r.end)
+	for _, e := range events {
+		r := record{Timestamp: e.Time.UnixMilli(), Ingestion: now, Message: e.Message}
+		s.note(r, int64(frame+times+len(e.Message)))
 	}
 	return nil
 }
@@ -192,11 +215,14 @@ func (r *reader) next() (record, error) {
 		r.buf = bufio.NewReaderSize(io.NewSectionReader(r.file, r.offset, r.end-r.offset), 16<<10)
 	}
 	rec := record{offset: r.offset}
-	n, err := readRecord(r.buf, &rec)
+	content, err := readRecord(r.buf)
+	if err == nil {
+		err = rec.decode(content)
+	}
 	if err != nil {
 		return record{}, fmt.Errorf("%s at %d: %w", r.stream.path, r.offset, err)
 	}
-	r.offset += n
+	r.offset += int64(len(content)) + frame
 	rec.end = r.offset
 	return rec, nil
 }
@@ -221,8 +247,8 @@ func (r *reader) previous() (record, error) {
 	if _, err := r.file.ReadAt(b, rec.offset+4); err != nil {
 		return record{}, err
 	}
-	if err := json.Unmarshal(b, &rec); err != nil {
-		return record{}, fmt.Errorf("%s at %d: %w: %w", r.stream.path, r.offset, errCorrupt, err)
+	if err := rec.decode(b); err != nil {
+		return record{}, fmt.Errorf("%s at %d: %w", r.stream.path, r.offset, err)
 	}
 	r.offset = rec.offset
 	return rec, nil

@@ -18,7 +18,7 @@ import (
 const (
 	logFlush    = 200 * time.Millisecond
 	maxLogEvent = 256 << 10 // bytes of a CloudWatch Logs event
-	maxLogBatch = 1000      // events; the service allows 10,000 and 1 MiB
+	maxLogBatch = 10_000    // events, as the service allows
 )
 
 // logStream carries a container's output to its CloudWatch stream, line by line.
@@ -35,19 +35,17 @@ func (s *Service) newLogStream(name string, observe func(LogEvent)) (*logStream,
 		return nil, fmt.Errorf("pipe for the log: %w", err)
 	}
 	l := &logStream{writer: w, done: make(chan struct{})}
-	events := make(chan LogEvent, maxLogBatch)
+	batches := make(chan []LogEvent, 1)
 	go func() {
-		defer close(events)
+		defer close(batches)
 		defer r.Close()
-		readLines(r, func(line string) {
-			e := LogEvent{Time: time.Now(), Message: line}
-			observe(e)
-			events <- e
-		})
+		collectEvents(r, observe, batches)
 	}()
 	go func() {
 		defer close(l.done)
-		s.sendEvents(name, events)
+		for batch := range batches {
+			s.sendEvents(name, batch)
+		}
 	}()
 	return l, nil
 }
@@ -78,39 +76,54 @@ func readLines(r io.Reader, line func(string)) {
 	}
 }
 
-// sendEvents sends what comes in batches, at most logFlush late.
-func (s *Service) sendEvents(stream string, events <-chan LogEvent) {
+// collectEvents gathers the lines of r to batches, at most logFlush late.
+func collectEvents(r io.Reader, observe func(LogEvent), batches chan<- []LogEvent) {
+	var mu sync.Mutex // of batch, and of what is sent: batches go in order
 	var batch []LogEvent
 	size := 0
 	send := func() {
-		if len(batch) == 0 {
-			return
+		if len(batch) > 0 {
+			batches <- batch
+			batch, size = nil, 0
 		}
-		// The log outlives a stop, and even the server's last moments.
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := s.opts.Logs.PutEvents(ctx, logGroup, stream, batch); err != nil {
-			s.log.WithError(err).WithField("stream", stream).Error("sagemaker: log events lost")
-		}
-		batch, size = nil, 0
 	}
-	tick := time.NewTicker(logFlush)
-	defer tick.Stop()
-	for {
-		select {
-		case e, ok := <-events:
-			if !ok {
-				send()
+	done := make(chan struct{})
+	var ticking sync.WaitGroup
+	ticking.Go(func() {
+		tick := time.NewTicker(logFlush)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
 				return
-			}
-			batch = append(batch, e)
-			size += len(e.Message)
-			if len(batch) >= maxLogBatch || size >= maxLogEvent {
+			case <-tick.C:
+				mu.Lock()
 				send()
+				mu.Unlock()
 			}
-		case <-tick.C:
+		}
+	})
+	readLines(r, func(line string) {
+		e := LogEvent{Time: time.Now(), Message: line}
+		observe(e)
+		mu.Lock()
+		defer mu.Unlock()
+		batch = append(batch, e)
+		if size += len(line); len(batch) >= maxLogBatch || size >= maxLogEvent {
 			send()
 		}
+	})
+	close(done)
+	ticking.Wait()
+	send()
+}
+
+func (s *Service) sendEvents(stream string, batch []LogEvent) {
+	// The log outlives a stop, and even the server's last moments.
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := s.opts.Logs.PutEvents(ctx, logGroup, stream, batch); err != nil {
+		s.log.WithError(err).WithField("stream", stream).Error("sagemaker: log events lost")
 	}
 }
 
