@@ -87,6 +87,10 @@ func TestReport(t *testing.T) {
 			signalled, fmt.Errorf("write s3://b/k: %w", context.Canceled), "",
 		},
 		"a failure beside the signal": {signalled, errors.New("s3 is gone"), "sagemaker-executor: s3 is gone\n"},
+		"two failures": {
+			t.Context(), errors.Join(errors.New("s3 is gone"), errors.Join(nil, fmt.Errorf("a: %w", errors.New("b")))),
+			"sagemaker-executor: s3 is gone\nsagemaker-executor: a: b\n",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

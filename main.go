@@ -37,7 +37,22 @@ func report(ctx context.Context, w io.Writer, err error) {
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return
 	}
-	fmt.Fprintln(w, "sagemaker-executor:", err)
+	for _, sentence := range sentences(err) {
+		fmt.Fprintln(w, "sagemaker-executor:", sentence)
+	}
+}
+
+// sentences are the messages of an error: those of errors.Join are several.
+func sentences(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // what wraps a Join is one sentence
+	if !ok || err.Error() != errors.Join(joined.Unwrap()...).Error() {
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, sentences(e)...)
+	}
+	return all
 }
 
 func commands() []*cli.Command {
