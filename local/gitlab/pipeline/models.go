@@ -157,7 +157,9 @@ func copyObject(ctx context.Context, client *s3.Client, from, key, file string) 
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return err
 	}
-	target, err := os.Create(file)
+	// What is there may be a link, of the job's artifacts: it is not followed.
+	_ = os.Remove(file)
+	target, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
 	}

@@ -224,7 +224,7 @@ func (r *run) keepArtifacts(ctx context.Context, t *task) error {
 	dir := filepath.Join(r.options.Artifacts, directoryName(t.job.Name))
 	if archive, ok := t.running.Artifact(gitlab.ArtifactArchive); ok {
 		if err := unpack(archive.Path, dir); err != nil {
-			return fmt.Errorf("job %s: %w", t.job.Name, err)
+			r.problems = append(r.problems, fmt.Errorf("job %s: %w", t.job.Name, err))
 		}
 		t.kept = append(t.kept, "artifacts in "+dir)
 	}

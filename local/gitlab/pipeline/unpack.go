@@ -33,8 +33,14 @@ func directoryName(job string) string {
 	return name
 }
 
-// unpack unpacks a zip archive of artifacts into dir. What lies outside of dir,
-// or would make something lie there, is refused.
+// refusal is why one entry of an archive is left out; the rest is unpacked.
+type refusal string
+
+func (r refusal) Error() string { return "refused: " + string(r) }
+
+// unpack unpacks a zip archive of artifacts into dir. What would lie outside of
+// dir is left out; the error then names it. A link is made as it is, wherever it
+// points, and last: nothing is written through one.
 func unpack(archive, dir string) (err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Errorf("unpack artifacts: %w", err)
@@ -52,13 +58,25 @@ func unpack(archive, dir string) (err error) {
 	if len(reader.File) > maxFiles {
 		return fmt.Errorf("unpack artifacts: more than %d files", maxFiles)
 	}
+	var refused []error
 	budget := int64(maxBytes)
-	for _, entry := range reader.File {
-		if err := unpackEntry(root, entry, &budget); err != nil {
-			return fmt.Errorf("unpack artifacts: %q: %w", entry.Name, err)
+	for _, links := range []bool{false, true} {
+		for _, entry := range reader.File {
+			if links != (entry.Mode()&fs.ModeSymlink != 0) {
+				continue
+			}
+			err := unpackEntry(root, entry, &budget)
+			if err == nil {
+				continue
+			}
+			err = fmt.Errorf("unpack artifacts: %q: %w", entry.Name, err)
+			if why := refusal(""); !errors.As(err, &why) {
+				return err
+			}
+			refused = append(refused, err)
 		}
 	}
-	return nil
+	return errors.Join(refused...)
 }
 
 func unpackEntry(root *os.Root, entry *zip.File, budget *int64) error {
@@ -67,31 +85,51 @@ func unpackEntry(root *os.Root, entry *zip.File, budget *int64) error {
 		return nil
 	}
 	if !filepath.IsLocal(name) {
-		return errors.New("refused: the name leads out of the directory")
+		return refusal("the name leads out of the directory")
 	}
-	if parent := path.Dir(name); parent != "." {
-		if err := root.MkdirAll(parent, 0o755); err != nil {
-			return err
-		}
+	name = path.Clean(name)
+	if err := makeDirectory(root, path.Dir(name)); err != nil {
+		return err
 	}
 	switch mode := entry.Mode(); {
 	case mode.IsDir():
-		return root.MkdirAll(name, 0o755)
+		return makeDirectory(root, name)
 	case mode&fs.ModeSymlink != 0:
 		target, err := readEntry(entry, maxLink)
 		if err != nil {
 			return err
 		}
-		if filepath.IsAbs(string(target)) || !filepath.IsLocal(path.Join(path.Dir(name), string(target))) {
-			return fmt.Errorf("refused: the link to %q leads out of the directory", target)
+		if info, err := root.Lstat(name); err == nil && info.IsDir() {
+			return refusal("the archive has a directory of that name, too")
 		}
 		_ = root.Remove(name)
 		return root.Symlink(string(target), name)
 	case mode.IsRegular():
 		return unpackFile(root, name, entry, budget)
 	default:
-		return fmt.Errorf("refused: it is no file, directory or link (%s)", mode)
+		return refusal(fmt.Sprintf("it is no file, directory or link (%s)", mode))
 	}
+}
+
+// makeDirectory makes a directory and those above it. What is there by that name
+// and is no directory, a link of an earlier run for example, makes way.
+func makeDirectory(root *os.Root, name string) error {
+	if name == "." {
+		return nil
+	}
+	if err := makeDirectory(root, path.Dir(name)); err != nil {
+		return err
+	}
+	switch info, err := root.Lstat(name); {
+	case err != nil:
+	case info.IsDir():
+		return nil
+	default:
+		if err := root.Remove(name); err != nil {
+			return err
+		}
+	}
+	return root.Mkdir(name, 0o755)
 }
 
 func unpackFile(root *os.Root, name string, entry *zip.File, budget *int64) error {
