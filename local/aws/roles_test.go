@@ -28,8 +28,8 @@ import (
 )
 
 const (
-	trainer = "arn:aws:iam::000000000000:role/trainer"
-	ci      = "arn:aws:iam::000000000000:role/ci"
+	trainer = "arn:aws:iam::123456789012:role/trainer"
+	ci      = "arn:aws:iam::123456789012:role/ci"
 )
 
 // rolesFile: the trainer may use its project's prefix of the bucket, ci may
@@ -40,17 +40,17 @@ const rolesFile = `{
     {"Effect": "Allow", "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject"], "Resource": "arn:aws:s3:::bucket/jobs/${aws:PrincipalTag/project}/*"},
     {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::bucket/bin/*"},
     {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::bucket", "Condition": {"StringLike": {"s3:prefix": "jobs/${aws:PrincipalTag/project}/*"}}},
-    {"Effect": "Allow", "Action": "logs:CreateLogGroup", "Resource": "arn:aws:logs:us-east-1:000000000000:log-group:mine*"}]},
+    {"Effect": "Allow", "Action": "logs:CreateLogGroup", "Resource": "arn:aws:logs:us-east-1:123456789012:log-group:mine*"}]},
   "trust": {"Version": "2012-10-17", "Statement": [
     {"Effect": "Allow", "Action": "sts:AssumeRole", "Principal": {"Service": "sagemaker.amazonaws.com"}},
-    {"Effect": "Allow", "Action": ["sts:AssumeRole", "sts:TagSession"], "Principal": {"AWS": "000000000000"}}]}},
+    {"Effect": "Allow", "Action": ["sts:AssumeRole", "sts:TagSession"], "Principal": {"AWS": "123456789012"}}]}},
 "` + ci + `": {
   "policy": {"Version": "2012-10-17", "Statement": [
-    {"Effect": "Allow", "Action": ["sagemaker:CreateTrainingJob", "sagemaker:DescribeTrainingJob"], "Resource": "arn:aws:sagemaker:us-east-1:000000000000:training-job/ci-*",
+    {"Effect": "Allow", "Action": ["sagemaker:CreateTrainingJob", "sagemaker:DescribeTrainingJob"], "Resource": "arn:aws:sagemaker:us-east-1:123456789012:training-job/ci-*",
      "Condition": {"ForAllValues:StringLike": {"sagemaker:InstanceTypes": "ml.m5.*"}}},
     {"Effect": "Allow", "Action": "iam:PassRole", "Resource": "` + trainer + `", "Condition": {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}}]},
   "trust": {"Version": "2012-10-17", "Statement": [
-    {"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity", "Principal": {"Federated": "arn:aws:iam::000000000000:oidc-provider/gitlab.example"},
+    {"Effect": "Allow", "Action": "sts:AssumeRoleWithWebIdentity", "Principal": {"Federated": "arn:aws:iam::123456789012:oidc-provider/gitlab.example"},
      "Condition": {"StringLike": {"gitlab.example:sub": "project_path:group/project:*"}}}]}}
 }`
 
@@ -148,7 +148,7 @@ func TestRolesOfContainers(t *testing.T) {
 	conf.Credentials, conf.RetryMaxAttempts = provider, 1
 	identity, err := awssts.NewFromConfig(conf).GetCallerIdentity(t.Context(), nil)
 	require.NoError(t, err)
-	require.Equal(t, "arn:aws:sts::000000000000:assumed-role/trainer/SageMaker", *identity.Arn)
+	require.Equal(t, "arn:aws:sts::123456789012:assumed-role/trainer/SageMaker", *identity.Arn)
 	read := func() error {
 		_, err := awss3.NewFromConfig(conf).HeadObject(t.Context(), &awss3.HeadObjectInput{Bucket: awssdk.String("bucket"), Key: awssdk.String("bin/agent")})
 		return err
@@ -205,7 +205,7 @@ func TestRolesByWebIdentity(t *testing.T) {
 	}
 	requireCode(t, create("other", trainer, "ml.m5.large"), "AccessDeniedException", http.StatusBadRequest)
 	requireCode(t, create("ci-1", trainer, "ml.p4d.24xlarge"), "AccessDeniedException", http.StatusBadRequest)
-	requireCode(t, create("ci-1", "arn:aws:iam::000000000000:role/none", "ml.m5.large"), "ValidationException", http.StatusBadRequest)
+	requireCode(t, create("ci-1", "arn:aws:iam::123456789012:role/none", "ml.m5.large"), "ValidationException", http.StatusBadRequest)
 	requireCode(t, create("ci-1", ci, "ml.m5.large"), "ValidationException", http.StatusBadRequest)
 	requireCode(t, create("ci_1", trainer, "ml.m5.large"), "ValidationException", http.StatusBadRequest)
 	require.NoError(t, create("ci-1", trainer, "ml.m5.large"))
@@ -240,7 +240,7 @@ func TestRolesInLogs(t *testing.T) {
 	require.NoError(t, err)
 	_, err = c.CreateLogGroup(t.Context(), &cloudwatchlogs.CreateLogGroupInput{LogGroupName: awssdk.String("yours")})
 	requireCode(t, err, "AccessDeniedException", http.StatusBadRequest)
-	require.ErrorContains(t, err, "assumed-role/trainer/job is not authorized to perform: logs:CreateLogGroup on resource: arn:aws:logs:us-east-1:000000000000:log-group:yours")
+	require.ErrorContains(t, err, "assumed-role/trainer/job is not authorized to perform: logs:CreateLogGroup on resource: arn:aws:logs:us-east-1:123456789012:log-group:yours")
 }
 
 func TestExpiredCredentials(t *testing.T) {

@@ -31,7 +31,7 @@ type Options struct {
 	Listen  string // address, "127.0.0.1:4566"; port 0 takes a free one
 	Data    string // directory of all state, made if missing; limits.json in it holds sagemaker.Limits
 	Region  string // default us-east-1
-	Account string // default 000000000000
+	Account string // default 123456789012
 
 	StartDelay  time.Duration // how long a job waits for its instances
 	UploadDelay time.Duration // added to a job's upload of its model
@@ -61,7 +61,7 @@ func (o *Options) defaults() {
 		o.Region = "us-east-1"
 	}
 	if o.Account == "" {
-		o.Account = "000000000000"
+		o.Account = "123456789012"
 	}
 	o.TLS = o.TLS || o.TLSCert != ""
 	if o.Log == nil {

@@ -21,7 +21,7 @@ import (
 type Options struct {
 	Dir     string           // where groups lie; made if missing
 	Region  string           // in ARNs; default us-east-1
-	Account string           // in ARNs; default 000000000000
+	Account string           // in ARNs; default 123456789012
 	Now     func() time.Time // default time.Now
 }
 
@@ -38,7 +38,7 @@ func New(opts Options) (*Service, error) {
 		opts.Region = "us-east-1"
 	}
 	if opts.Account == "" {
-		opts.Account = "000000000000"
+		opts.Account = "123456789012"
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now

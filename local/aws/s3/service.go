@@ -24,7 +24,7 @@ import (
 type Options struct {
 	Dir     string           // where buckets lie; made if missing
 	Region  string           // of buckets without a location constraint; default us-east-1
-	Account string           // the owner of all buckets; default 000000000000
+	Account string           // the owner of all buckets; default 123456789012
 	Now     func() time.Time // default time.Now
 }
 
@@ -44,7 +44,7 @@ func New(opts Options) (*Service, error) {
 		opts.Region = "us-east-1"
 	}
 	if opts.Account == "" {
-		opts.Account = "000000000000"
+		opts.Account = "123456789012"
 	}
 	if opts.Now == nil {
 		opts.Now = time.Now

@@ -109,7 +109,7 @@ func TestErrorsOfMissingAndDuplicateJobs(t *testing.T) {
 	var inUse *types.ResourceInUse
 	require.ErrorAs(t, err, &inUse)
 	require.Equal(t, "Training job names must be unique within an AWS account and region, and a training job with this name already exists "+
-		"(arn:aws:sagemaker:us-east-1:000000000000:training-job/twice)", inUse.ErrorMessage())
+		"(arn:aws:sagemaker:us-east-1:123456789012:training-job/twice)", inUse.ErrorMessage())
 
 	_, err = f.client.DeleteTrainingJob(t.Context(), &awssm.DeleteTrainingJobInput{TrainingJobName: aws.String("twice")})
 	require.NoError(t, err)

@@ -80,7 +80,7 @@ func TestTags(t *testing.T) {
 	require.Len(t, tags.Tags, 1)
 	require.Equal(t, "2", *tags.Tags[0].Value)
 	require.Nil(t, tags.NextToken)
-	_, err = f.client.ListTags(t.Context(), &awssm.ListTagsInput{ResourceArn: aws.String("arn:aws:sagemaker:us-east-1:000000000000:training-job/gone")})
+	_, err = f.client.ListTags(t.Context(), &awssm.ListTagsInput{ResourceArn: aws.String("arn:aws:sagemaker:us-east-1:123456789012:training-job/gone")})
 	require.ErrorContains(t, err, "Requested resource not found.")
 }
 

@@ -64,7 +64,7 @@ printf 'no newline'`)
 	require.Equal(t, types.TrainingJobStatusCompleted, d.TrainingJobStatus, "%v %q", aws.ToString(d.FailureReason), f.logs.lines("complete", ""))
 	require.Equal(t, []string{
 		"1,2", "3,4", "to stderr", "algo-1",
-		"name=complete arn=arn:aws:sagemaker:us-east-1:000000000000:training-job/complete region=us-east-1 mine=yes",
+		"name=complete arn=arn:aws:sagemaker:us-east-1:123456789012:training-job/complete region=us-east-1 mine=yes",
 		`{"lr":"0.1"}`,
 		`{"train":{"RecordWrapperType":"None","S3DistributionType":"FullyReplicated","TrainingInputMode":"File"}}`,
 		`{"current_group_name":"homogeneousCluster","current_host":"algo-1","current_instance_type":"ml.m5.large","hosts":["algo-1"],` +

@@ -63,7 +63,7 @@ type Credentials interface {
 type Options struct {
 	Data    string // directory of this service's state: jobs and scratch space
 	Region  string // default us-east-1
-	Account string // default 000000000000
+	Account string // default 123456789012
 
 	Objects     func(roleARN string) Objects // S3 as seen by a role
 	Logs        Logs

@@ -69,7 +69,7 @@ func New(opts Options) (*Service, error) {
 		opts.Region = "us-east-1"
 	}
 	if opts.Account == "" {
-		opts.Account = "000000000000"
+		opts.Account = "123456789012"
 	}
 	if opts.StopGrace == 0 {
 		opts.StopGrace = 120 * time.Second

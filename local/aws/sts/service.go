@@ -25,7 +25,7 @@ const xmlns = "https://sts.amazonaws.com/doc/2011-06-15/"
 
 // Options configure a Service. Sessions is required.
 type Options struct {
-	Account  string // default 000000000000
+	Account  string // default 123456789012
 	Sessions *Sessions
 	// Caller returns the session that a request was signed with.
 	Caller func(r *http.Request) (Session, bool)
@@ -54,7 +54,7 @@ var _ http.Handler = (*Service)(nil)
 // New returns a Service.
 func New(opts Options) *Service {
 	if opts.Account == "" {
-		opts.Account = "000000000000"
+		opts.Account = "123456789012"
 	}
 	return &Service{opts: opts}
 }

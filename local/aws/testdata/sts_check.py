@@ -26,7 +26,7 @@ def identity(c):
 
 
 me = sts.get_caller_identity()
-assert me["Account"] == "000000000000" and me["Arn"].startswith("arn:aws:iam::000000000000:"), me
+assert me["Account"] == "123456789012" and me["Arn"].startswith("arn:aws:iam::123456789012:"), me
 got = sts.assume_role(RoleArn=role, RoleSessionName="job-1", DurationSeconds=900, Tags=[{"Key": "project", "Value": "7"}])
 assert got["AssumedRoleUser"]["Arn"] == "arn:aws:sts::123456789012:assumed-role/trainer/job-1"
 assert identity(got["Credentials"])["Arn"] == got["AssumedRoleUser"]["Arn"]
@@ -51,4 +51,4 @@ refused("ExpiredTokenException", sts.assume_role_with_web_identity, RoleArn=role
 assert sts.get_session_token(DurationSeconds=900)["Credentials"]["AccessKeyId"].startswith("ASIA")
 refused("InvalidAction", sts.get_access_key_info, AccessKeyId="AKIAIOSFODNN7EXAMPLE")
 cli = subprocess.run([sys.executable, "-m", "awscli", "sts", "get-caller-identity", "--query", "Account", "--output", "text"], capture_output=True, text=True)
-assert cli.stdout == "000000000000\n", cli
+assert cli.stdout == "123456789012\n", cli
