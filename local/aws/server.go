@@ -96,15 +96,20 @@ type Server struct {
 // Start starts a Server. It listens when Start returns.
 func Start(ctx context.Context, opts Options) (*Server, error) {
 	opts.defaults()
+	held, err := lock(opts.Data)
+	if err != nil {
+		return nil, err
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", opts.Listen)
 	if err != nil {
-		return nil, fmt.Errorf("listen on %q: %w", opts.Listen, err)
+		return nil, errors.Join(fmt.Errorf("listen on %q: %w", opts.Listen, err), held.Close())
 	}
 	s := &Server{opts: opts, URL: "http://" + listener.Addr().String()}
 	s.http = &http.Server{Handler: s, ReadHeaderTimeout: time.Minute, ErrorLog: quiet(opts.Log)}
 	if err := s.addServices(ctx, &listener); err != nil {
-		return nil, errors.Join(err, listener.Close(), s.closeServices())
+		return nil, errors.Join(err, listener.Close(), s.closeServices(), held.Close())
 	}
+	s.closers = append(s.closers, held.Close) // when nobody writes there any more
 	s.local = s.localRoutes()
 	go func() { _ = s.http.Serve(listener) }()
 	return s, nil

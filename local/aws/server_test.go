@@ -29,6 +29,18 @@ func start(t *testing.T, change func(*Options)) *Server {
 	return s
 }
 
+func TestTwoServersDoNotShareTheirData(t *testing.T) {
+	t.Parallel()
+	first := start(t, nil)
+	opts := Options{Listen: "127.0.0.1:0", Data: first.opts.Data}
+	_, err := Start(t.Context(), opts)
+	require.ErrorContains(t, err, "another local AWS works in "+opts.Data)
+	require.NoError(t, first.Close())
+	again, err := Start(t.Context(), opts)
+	require.NoError(t, err)
+	require.NoError(t, again.Close())
+}
+
 // client is an HTTP client that trusts s.
 func client(s *Server) *http.Client {
 	pool := x509.NewCertPool()
