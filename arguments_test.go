@@ -7,6 +7,17 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
+func TestStrayArguments(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{
+		"x config extra", "x prepare extra", "x cleanup extra",
+		"x agent --exchange s3://b/p/ --region r extra", "x local aws --data d extra",
+	} {
+		var usage usageError
+		assert.ErrorAs(t, newApp().Run(strings.Fields(line)), &usage, line)
+	}
+}
+
 func TestFlagsFirst(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ args, want string }{

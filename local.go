@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 
 	"github.com/sirupsen/logrus"
@@ -120,7 +121,7 @@ func needsSubcommand(c *cli.Context) error {
 
 func noArguments(c *cli.Context) error {
 	if c.Args().Present() {
-		return usageError{errors.New(c.Command.Name + " takes no arguments, only flags: " + c.Args().First())}
+		return usageError{fmt.Errorf("%s takes no arguments: %q", c.Command.Name, c.Args().First())}
 	}
 	return nil
 }

@@ -23,6 +23,9 @@ func stageCommands() []*cli.Command {
 				&cli.StringSliceFlag{Name: "set", Usage: "override a setting: `table.key=value`"},
 			},
 			Action: func(c *cli.Context) error {
+				if err := noArguments(c); err != nil {
+					return err
+				}
 				return executor.Config(c.Context, executor.ConfigOptions{
 					Settings: c.String("settings"), Set: c.StringSlice("set"),
 					Environ: os.Environ(), JobResponse: os.Getenv(api.JobResponseFileVariable),
@@ -34,6 +37,9 @@ func stageCommands() []*cli.Command {
 			Name:  "prepare",
 			Usage: "the runner's prepare_exec: check the job before anything costs money",
 			Action: func(c *cli.Context) error {
+				if err := noArguments(c); err != nil {
+					return err
+				}
 				stage, err := stageOf(c)
 				if err != nil {
 					return err
@@ -60,6 +66,9 @@ func stageCommands() []*cli.Command {
 			Name:  "cleanup",
 			Usage: "the runner's cleanup_exec: stop and remove what the job left",
 			Action: func(c *cli.Context) error {
+				if err := noArguments(c); err != nil {
+					return err
+				}
 				stage, err := stageOf(c)
 				if err != nil {
 					return err
@@ -76,6 +85,9 @@ func stageCommands() []*cli.Command {
 				&cli.StringFlag{Name: "region", Required: true},
 			},
 			Action: func(c *cli.Context) error {
+				if err := noArguments(c); err != nil {
+					return err
+				}
 				return agent.Run(c.Context, agent.Options{Exchange: c.String("exchange"), Region: c.String("region")})
 			},
 		},

@@ -2,6 +2,7 @@ package executor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -182,6 +183,9 @@ func newDirs(h *host.Host, j *job.Job) dirs {
 // variables, so it must lie below the builds directory to be believed.
 func (s *stage) projectDir() (string, error) {
 	tmp := s.getenv("CUSTOM_ENV_RUNNER_TEMP_PROJECT_DIR")
+	if tmp == "" {
+		return "", errors.New("RUNNER_TEMP_PROJECT_DIR is not set: GitLab Runner sets it for every stage, and a variable of the job must not empty it")
+	}
 	project, ok := strings.CutSuffix(tmp, ".tmp")
 	if !ok || path.Clean(project) != project || !strings.HasPrefix(project, s.dirs.inside+"/") {
 		return "", fmt.Errorf("RUNNER_TEMP_PROJECT_DIR is %q and should lie in %s: it must not be set by a variable of the job", tmp, s.dirs.inside)

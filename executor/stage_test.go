@@ -64,6 +64,12 @@ func TestProjectDirMustLieInTheBuildsDirectory(t *testing.T) {
 	}
 }
 
+func TestProjectDirThatNobodySet(t *testing.T) {
+	t.Parallel()
+	_, err := newTestStage(t, &job.Job{}).projectDir()
+	assert.ErrorContains(t, err, "RUNNER_TEMP_PROJECT_DIR is not set")
+}
+
 func TestLastStep(t *testing.T) {
 	t.Parallel()
 	script, release, after := job.Step{Name: "script"}, job.Step{Name: "release"}, job.Step{Name: "after_script"}

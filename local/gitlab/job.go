@@ -119,20 +119,6 @@ func (j *Job) WaitReleased(ctx context.Context) error {
 	return j.until(ctx, "been released by the runner", func() bool { return j.released })
 }
 
-// WaitState waits until the job is in the state, and fails when it ends in
-// another one.
-func (j *Job) WaitState(ctx context.Context, state State) error {
-	var got State
-	err := j.until(ctx, fmt.Sprintf("become %s", state), func() bool {
-		got = j.state
-		return got == state || got.Final()
-	})
-	if err == nil && got != state {
-		return fmt.Errorf("job %d (%s) ended as %s, never %s", j.ID(), j.Name(), got, state)
-	}
-	return err
-}
-
 // WaitTrace waits until the job log holds the text, and fails when the job ends
 // without it.
 func (j *Job) WaitTrace(ctx context.Context, text string) error {

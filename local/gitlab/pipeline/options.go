@@ -80,7 +80,10 @@ func (o *Options) defaults() error {
 	if len(o.Tags) == 0 {
 		o.Tags = []string{"sagemaker"}
 	}
-	if o.Concurrent <= 0 {
+	if o.Concurrent < 0 {
+		return fmt.Errorf("concurrent %d: allowed is 0 (one job a processor) or more", o.Concurrent)
+	}
+	if o.Concurrent == 0 {
 		o.Concurrent = runtime.NumCPU()
 	}
 	if o.Out == nil {
