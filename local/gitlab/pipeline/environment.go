@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -74,11 +75,8 @@ func startEnvironment(ctx context.Context, o Options) (e *environment, err error
 	if err := os.Chmod(e.dir, 0o755); err != nil {
 		return e, fmt.Errorf("a directory for the run: %w", err)
 	}
-	if e.log, err = os.Create(filepath.Join(e.dir, "local.log")); err != nil {
-		return e, fmt.Errorf("a log of the run: %w", err)
-	}
-	log := logrus.New()
-	log.SetOutput(e.log)
+	log, early := logrus.New(), &bytes.Buffer{}
+	log.SetOutput(early)
 	data := filepath.Join(e.dir, "aws")
 	if e.aws, err = aws.Start(ctx, aws.Options{
 		Listen: "127.0.0.1:0", Data: data, Region: region, Account: account,
@@ -87,6 +85,12 @@ func startEnvironment(ctx context.Context, o Options) (e *environment, err error
 	}); err != nil {
 		return e, fmt.Errorf("start the local AWS: %w", err)
 	}
+	// Not before: the directory may be that of a running pipeline.
+	if e.log, err = os.Create(filepath.Join(e.dir, "local.log")); err != nil {
+		return e, fmt.Errorf("a log of the run: %w", err)
+	}
+	log.SetOutput(e.log)
+	_, _ = early.WriteTo(e.log)
 	if err := e.createBucket(ctx); err != nil {
 		return e, err
 	}
