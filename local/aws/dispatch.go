@@ -33,9 +33,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	s.requests.count(call.service, call.operation, call.body)
 	if s.services[call.service] == nil {
-		rpc.WriteError(w, &rpc.Error{
+		call.writeError(w, r, &rpc.Error{
 			Code: "UnknownOperationException", Status: http.StatusNotImplemented,
-			Message: "local AWS does not have the service " + call.service + " yet",
+			Message: "the local AWS does not have the service " + call.service,
 		})
 		return
 	}
@@ -75,6 +75,10 @@ func (c *call) writeError(w http.ResponseWriter, r *http.Request, err error) {
 	case "sts":
 		sts.WriteError(w, status, e.Code, e.Message)
 	default:
+		if isForm(r) { // EC2's and the Query protocol, of services that are not here
+			sts.WriteError(w, status, e.Code, e.Message)
+			return
+		}
 		rpc.WriteError(w, e)
 	}
 }
@@ -156,10 +160,15 @@ func serviceOf(r *http.Request) string {
 		return targets[target]
 	}
 	// The Query protocol: AssumeRoleWithWebIdentity is not signed.
-	if r.Method == http.MethodPost && r.URL.Path == "/" && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
+	if isForm(r) {
 		return "sts"
 	}
 	return "s3"
+}
+
+// isForm says whether a request is of the Query protocol, whose answers are XML.
+func isForm(r *http.Request) bool {
+	return r.Method == http.MethodPost && r.URL.Path == "/" && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded")
 }
 
 // session returns the temporary credentials that a request was signed with,

@@ -92,3 +92,27 @@ func TestS3ThroughTheFrontSurvivesARestart(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, want, got)
 }
+
+func TestAServiceThatIsNotHereIsRefusedInItsProtocol(t *testing.T) {
+	t.Parallel()
+	s := start(t, nil)
+	for name, c := range map[string]struct{ service, contentType, want string }{
+		"query": {"iam", "application/x-www-form-urlencoded; charset=utf-8", "<Message>the local AWS does not have the service iam</Message>"},
+		"json":  {"ecr", "application/x-amz-json-1.1", `"the local AWS does not have the service ecr"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/", nil)
+			require.NoError(t, err)
+			r.Header.Set("Content-Type", c.contentType)
+			r.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=any/20260101/us-east-1/"+c.service+"/aws4_request, SignedHeaders=host, Signature=0")
+			out, err := client(s).Do(r)
+			require.NoError(t, err)
+			defer out.Body.Close()
+			body, err := io.ReadAll(out.Body)
+			require.NoError(t, err)
+			require.Equal(t, http.StatusNotImplemented, out.StatusCode)
+			require.Contains(t, string(body), c.want)
+		})
+	}
+}

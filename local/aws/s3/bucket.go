@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/rclone/gofakes3"
@@ -19,24 +20,30 @@ const (
 	maxDocument      = 1 << 20
 )
 
-// documents are the sub-resources of buckets that are stored as they come and
-// answered as they were stored, with the root element of the document (none:
-// JSON) and what a bucket without one answers (nothing: gofakes3's "not
-// configured" error).
-var documents = map[string]struct{ root, fallback string }{
-	"accelerate":        {"AccelerateConfiguration", `<AccelerateConfiguration xmlns="` + xmlns + `"/>`},
-	"cors":              {"CORSConfiguration", ""},
-	"encryption":        {"ServerSideEncryptionConfiguration", `<ServerSideEncryptionConfiguration xmlns="` + xmlns + `"><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault><BucketKeyEnabled>false</BucketKeyEnabled></Rule></ServerSideEncryptionConfiguration>`},
-	"lifecycle":         {"LifecycleConfiguration", ""},
-	"logging":           {"BucketLoggingStatus", `<BucketLoggingStatus xmlns="` + xmlns + `"/>`},
-	"notification":      {"NotificationConfiguration", `<NotificationConfiguration xmlns="` + xmlns + `"/>`},
-	"ownershipControls": {"OwnershipControls", `<OwnershipControls xmlns="` + xmlns + `"><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule></OwnershipControls>`},
-	"policy":            {"", ""},
-	"publicAccessBlock": {"PublicAccessBlockConfiguration", `<PublicAccessBlockConfiguration xmlns="` + xmlns + `"><BlockPublicAcls>true</BlockPublicAcls><IgnorePublicAcls>true</IgnorePublicAcls><BlockPublicPolicy>true</BlockPublicPolicy><RestrictPublicBuckets>true</RestrictPublicBuckets></PublicAccessBlockConfiguration>`},
-	"requestPayment":    {"RequestPaymentConfiguration", `<RequestPaymentConfiguration xmlns="` + xmlns + `"><Payer>BucketOwner</Payer></RequestPaymentConfiguration>`},
-	"tagging":           {"Tagging", ""},
-	"versioning":        {"VersioningConfiguration", `<VersioningConfiguration xmlns="` + xmlns + `"/>`},
-	"website":           {"WebsiteConfiguration", ""},
+// document is a kind of sub-resource of buckets. Documents are stored as they
+// come, once their root element (none: JSON) and the one that it needs (none:
+// nothing) are there, and answered as they were stored. A bucket that has none
+// answers the fallback, else the error.
+type document struct {
+	root, needs    string
+	fallback       string
+	code, sentence string
+}
+
+var documents = map[string]document{
+	"accelerate":        {root: "AccelerateConfiguration", fallback: `<AccelerateConfiguration xmlns="` + xmlns + `"/>`},
+	"cors":              {"CORSConfiguration", "CORSRule", "", "NoSuchCORSConfiguration", "The CORS configuration does not exist"},
+	"encryption":        {"ServerSideEncryptionConfiguration", "Rule", `<ServerSideEncryptionConfiguration xmlns="` + xmlns + `"><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>AES256</SSEAlgorithm></ApplyServerSideEncryptionByDefault><BucketKeyEnabled>false</BucketKeyEnabled></Rule></ServerSideEncryptionConfiguration>`, "", ""},
+	"lifecycle":         {"LifecycleConfiguration", "Rule", "", "NoSuchLifecycleConfiguration", "The lifecycle configuration does not exist"},
+	"logging":           {root: "BucketLoggingStatus", fallback: `<BucketLoggingStatus xmlns="` + xmlns + `"/>`},
+	"notification":      {root: "NotificationConfiguration", fallback: `<NotificationConfiguration xmlns="` + xmlns + `"/>`},
+	"ownershipControls": {"OwnershipControls", "Rule", `<OwnershipControls xmlns="` + xmlns + `"><Rule><ObjectOwnership>BucketOwnerEnforced</ObjectOwnership></Rule></OwnershipControls>`, "OwnershipControlsNotFoundError", "The bucket ownership controls were not found"},
+	"policy":            {"", "Statement", "", "NoSuchBucketPolicy", "The bucket policy does not exist"},
+	"publicAccessBlock": {"PublicAccessBlockConfiguration", "", `<PublicAccessBlockConfiguration xmlns="` + xmlns + `"><BlockPublicAcls>true</BlockPublicAcls><IgnorePublicAcls>true</IgnorePublicAcls><BlockPublicPolicy>true</BlockPublicPolicy><RestrictPublicBuckets>true</RestrictPublicBuckets></PublicAccessBlockConfiguration>`, "NoSuchPublicAccessBlockConfiguration", "The public access block configuration was not found"},
+	"requestPayment":    {"RequestPaymentConfiguration", "Payer", `<RequestPaymentConfiguration xmlns="` + xmlns + `"><Payer>BucketOwner</Payer></RequestPaymentConfiguration>`, "", ""},
+	"tagging":           {"Tagging", "TagSet", "", "NoSuchTagSet", "The TagSet does not exist"},
+	"versioning":        {"VersioningConfiguration", "", `<VersioningConfiguration xmlns="` + xmlns + `"/>`, "", ""},
+	"website":           {"WebsiteConfiguration", "", "", "NoSuchWebsiteConfiguration", "The specified bucket does not have a website configuration"},
 }
 
 // removed is what a deleted document leaves behind where that is not the
@@ -69,6 +76,7 @@ func writeError(w http.ResponseWriter, r *http.Request, err error) {
 	if errors.As(err, &full) {
 		message = full.Message
 	}
+	message = strings.TrimPrefix(message, string(code)+": ")
 	status := statuses[code]
 	if status == 0 {
 		status = code.Status()
@@ -146,7 +154,7 @@ func (s *Service) serveBucket(w *response, r *http.Request, bucket, key string) 
 	}
 	for sub, kind := range documents {
 		if q.Has(sub) {
-			return s.serveDocument(w, r, bucket, sub, kind.root, kind.fallback)
+			return s.serveDocument(w, r, bucket, sub, kind)
 		}
 	}
 	switch {
@@ -210,7 +218,7 @@ func (s *Service) location(w http.ResponseWriter, r *http.Request, bucket string
 	return true
 }
 
-func (s *Service) serveDocument(w http.ResponseWriter, r *http.Request, bucket, sub, root, fallback string) bool {
+func (s *Service) serveDocument(w http.ResponseWriter, r *http.Request, bucket, sub string, kind document) bool {
 	b, err := s.store.bucket(bucket)
 	if err != nil {
 		writeError(w, r, failure(err, bucket, ""))
@@ -220,20 +228,21 @@ func (s *Service) serveDocument(w http.ResponseWriter, r *http.Request, bucket, 
 	case http.MethodGet:
 		doc := b.document(sub)
 		if doc == "" {
-			doc = fallback
+			doc = kind.fallback
 		}
 		if doc == "" || doc == removed {
-			return false // gofakes3 says that nothing is configured
+			WriteError(w, r, http.StatusNotFound, kind.code, kind.sentence)
+			return true
 		}
 		w.Header().Set("Content-Type", "application/xml")
-		if root == "" {
+		if kind.root == "" {
 			w.Header().Set("Content-Type", "application/json")
 		}
 		_, _ = io.WriteString(w, doc)
 	case http.MethodPut:
 		body, err := io.ReadAll(io.LimitReader(r.Body, maxDocument))
 		if err == nil {
-			err = checkDocument(body, root)
+			err = checkDocument(body, kind)
 		}
 		if err == nil {
 			err = b.setDocument(sub, string(body))
@@ -263,19 +272,32 @@ func (s *Service) serveDocument(w http.ResponseWriter, r *http.Request, bucket, 
 	return true
 }
 
-// checkDocument checks that a document is well-formed and has the right root.
-func checkDocument(body []byte, root string) error {
-	if root == "" {
-		if !json.Valid(body) {
+// checkDocument checks that a document is well-formed, has the right root, and
+// in it what the kind needs.
+func checkDocument(body []byte, kind document) error {
+	if kind.root == "" {
+		var members map[string]json.RawMessage
+		switch err := json.Unmarshal(body, &members); {
+		case err != nil:
 			return gofakes3.ErrorMessage("MalformedPolicy", "Policies must be valid JSON and the first byte must be '{'")
+		case members[kind.needs] == nil:
+			return gofakes3.ErrorMessage("MalformedPolicy", "Missing required field "+kind.needs)
 		}
 		return nil
 	}
 	var doc struct {
-		XMLName xml.Name
+		XMLName  xml.Name
+		Children []struct{ XMLName xml.Name } `xml:",any"`
 	}
-	if err := xml.Unmarshal(body, &doc); err != nil || doc.XMLName.Local != root {
-		return gofakes3.ErrorMessage(gofakes3.ErrMalformedXML, gofakes3.ErrMalformedXML.Message())
+	err := xml.Unmarshal(body, &doc)
+	found := kind.needs == ""
+	for _, child := range doc.Children {
+		found = found || child.XMLName.Local == kind.needs
+	}
+	if err != nil || doc.XMLName.Local != kind.root || !found {
+		return gofakes3.ErrorMessage(gofakes3.ErrMalformedXML, malformed)
 	}
 	return nil
 }
+
+const malformed = "The XML you provided was not well-formed or did not validate against our published schema"

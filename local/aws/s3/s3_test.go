@@ -329,3 +329,42 @@ func TestOperation(t *testing.T) {
 	r.Host = "b.localhost:4566"
 	require.Equal(t, "GetObject", Operation(r))
 }
+
+// What a bucket has is answered as it was put; what it has not is AWS's error,
+// and what AWS would refuse is not kept.
+func TestBucketDocuments(t *testing.T) {
+	t.Parallel()
+	_, server := serve(t, t.TempDir(), false)
+	ask := func(method, sub, body string) (int, string) {
+		r, err := http.NewRequestWithContext(t.Context(), method, server.URL+"/"+bucketName+"?"+sub, strings.NewReader(body))
+		require.NoError(t, err)
+		out, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		defer out.Body.Close()
+		answer, err := io.ReadAll(out.Body)
+		require.NoError(t, err)
+		return out.StatusCode, string(answer)
+	}
+	for sub, c := range map[string]struct{ none, bad, refused, good string }{
+		"lifecycle":  {"<Code>NoSuchLifecycleConfiguration</Code><Message>The lifecycle configuration does not exist</Message>", "<LifecycleConfiguration/>", "MalformedXML", "<LifecycleConfiguration><Rule/></LifecycleConfiguration>"},
+		"policy":     {"<Code>NoSuchBucketPolicy</Code><Message>The bucket policy does not exist</Message>", "{}", "MalformedPolicy", `{"Statement":[]}`},
+		"versioning": {"<VersioningConfiguration", "<Other/>", "MalformedXML", "<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"},
+		"tagging":    {"<Code>NoSuchTagSet</Code>", "<Tagging/>", "MalformedXML", "<Tagging><TagSet/></Tagging>"},
+		"cors":       {"<Code>NoSuchCORSConfiguration</Code>", "{}", "MalformedXML", "<CORSConfiguration><CORSRule/></CORSConfiguration>"},
+	} {
+		t.Run(sub, func(t *testing.T) {
+			t.Parallel()
+			_, answer := ask(http.MethodGet, sub, "")
+			require.Contains(t, answer, c.none)
+			status, answer := ask(http.MethodPut, sub, c.bad)
+			require.Equal(t, http.StatusBadRequest, status)
+			require.Contains(t, answer, c.refused)
+			_, answer = ask(http.MethodGet, sub, "")
+			require.Contains(t, answer, c.none)
+			status, _ = ask(http.MethodPut, sub, c.good)
+			require.Less(t, status, 300)
+			_, answer = ask(http.MethodGet, sub, "")
+			require.Equal(t, c.good, answer)
+		})
+	}
+}
