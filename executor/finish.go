@@ -68,7 +68,7 @@ func (t *training) lost(ctx context.Context, w *watch, result exchange.Result, e
 	case errors.Is(err, remote.ErrGone):
 		t.state.Gone, t.state.Ended = causeText(err), true
 		if w.ended != nil {
-			t.summarize(w.ended)
+			t.summarize(ctx, w.ended)
 		}
 		if errors.As(err, &end) && end.Ending == sagemaker.Algorithm && result.ExitCode != 0 {
 			// The container ended because the script did, as on another host.
@@ -158,7 +158,7 @@ func (t *training) judge(ctx context.Context, w *watch) error {
 		}
 	}
 	t.state.Ended = true
-	t.summarize(d)
+	t.summarize(ctx, d)
 	err := t.save()
 	if !t.state.Succeeded {
 		return err // the script's failure is SageMaker's, too

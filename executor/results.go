@@ -1,6 +1,7 @@
 package executor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -141,7 +142,7 @@ func (t *training) wantsResultFile() bool {
 }
 
 // summarize closes the job log with what the training job was and cost.
-func (t *training) summarize(d *awssagemaker.DescribeTrainingJobOutput) {
+func (t *training) summarize(ctx context.Context, d *awssagemaker.DescribeTrainingJobOutput) {
 	end := t.log.Section("sagemaker_summary", "SageMaker summary", false)
 	defer end()
 	name := aws.ToString(d.TrainingJobName)
@@ -155,14 +156,14 @@ func (t *training) summarize(d *awssagemaker.DescribeTrainingJobOutput) {
 	seconds := func(n *int32) time.Duration { return time.Duration(aws.ToInt32(n)) * time.Second }
 	training, billable := seconds(d.TrainingTimeInSeconds), seconds(d.BillableTimeInSeconds)
 	add("Billable time", "%s of %s", billable, training)
-	if aws.ToBool(d.EnableManagedSpotTraining) && training > 0 {
+	if aws.ToBool(d.EnableManagedSpotTraining) && billable < training {
 		add("Spot savings", "%.0f%%", 100*(1-billable.Seconds()/training.Seconds()))
 	}
 	if t.state.PeakMemory > 0 {
 		add("Peak memory", "%s (largest process)", megabytes(t.state.PeakMemory))
 	}
-	if m := d.ModelArtifacts; m != nil && aws.ToString(m.S3ModelArtifacts) != "" {
-		add("Model data", "%s", aws.ToString(m.S3ModelArtifacts))
+	if uri := t.modelData(ctx, d); uri != "" {
+		add("Model data", "%s", uri)
 	}
 	for _, m := range d.FinalMetricDataList {
 		add("Metric "+aws.ToString(m.MetricName), "%g", aws.ToFloat32(m.Value))

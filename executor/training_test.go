@@ -38,12 +38,21 @@ func TestAJobsWay(t *testing.T) {
 	}{
 		"success": {
 			script: "cat README; mkdir out; echo model > out/model; rm README; echo $SM_MODEL_DIR",
-			want:   "ok", says: []string{"hello", "/opt/ml/model", "Completed", "home"},
+			want:   "ok", says: []string{"hello", "/opt/ml/model", "Completed", "home"}, never: []string{"Model data"},
 			files: map[string]string{"out/model": "model\n"},
+		},
+		"a model": {
+			variables: map[string]string{"SAGEMAKER_SPOT": "true"},
+			script:    "echo m > $SM_MODEL_DIR/m", want: "ok",
+			says: []string{"Completed", "Model data", "/output/model.tar.gz"}, never: []string{"Spot savings"},
+		},
+		"a model of a failed job": {
+			script: "echo m > $SM_MODEL_DIR/m; exit 3", want: "3",
+			says: []string{"Failed", "Model data"}, // SageMaker sends it all the same
 		},
 		"the script fails": {
 			script: "mkdir out; echo log > out/log; exit 42",
-			want:   "42", files: map[string]string{"out/log": "log\n"}, never: []string{"AlgorithmError"},
+			want:   "42", files: map[string]string{"out/log": "log\n"}, never: []string{"AlgorithmError", "Model data"},
 		},
 		"the script is killed": {script: "kill -9 $$", want: "137", says: []string{}},
 		"capacity: the next type, under a new name": {
