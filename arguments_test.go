@@ -18,6 +18,14 @@ func TestStrayArguments(t *testing.T) {
 	}
 }
 
+func TestLocalAWSNeedsItsDirectory(t *testing.T) {
+	t.Parallel()
+	var usage usageError
+	err := newApp().Run([]string{"x", "local", "aws"})
+	assert.ErrorAs(t, err, &usage)
+	assert.EqualError(t, err, "local aws needs --data DIR, the directory of all its state")
+}
+
 func TestFlagsFirst(t *testing.T) {
 	t.Parallel()
 	for name, test := range map[string]struct{ args, want string }{

@@ -33,7 +33,7 @@ func localAWSCommand() *cli.Command {
 		Usage:           "serve S3, SageMaker, CloudWatch Logs and STS on one port; any access key is accepted",
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "listen", Value: "127.0.0.1:4566", Usage: "`ADDRESS` to listen on", Destination: &opts.Listen},
-			&cli.StringFlag{Name: "data", Required: true, Usage: "`DIR` of all state, made if missing", Destination: &opts.Data},
+			&cli.StringFlag{Name: "data", Usage: "`DIR` of all state, made if missing; required", Destination: &opts.Data},
 			&cli.StringFlag{Name: "region", Value: "us-east-1", Usage: "AWS `REGION`", Destination: &opts.Region},
 			&cli.DurationFlag{Name: "start-delay", Usage: "how long (`DURATION`) a job waits for its instances", Destination: &opts.StartDelay},
 			&cli.DurationFlag{Name: "upload-delay", Usage: "how much longer (`DURATION`) the upload of a model takes", Destination: &opts.UploadDelay},
@@ -48,6 +48,9 @@ func localAWSCommand() *cli.Command {
 		Action: func(c *cli.Context) error {
 			if err := noArguments(c); err != nil {
 				return err
+			}
+			if opts.Data == "" {
+				return usageError{errors.New("local aws needs --data DIR, the directory of all its state")}
 			}
 			runtime, err := containerRuntime(c.Context, engine, opts.Data)
 			if err != nil {
