@@ -49,7 +49,7 @@ var oldDefaults = []string{"image", "services", "before_script", "after_script",
 // (".name") excepted.
 func Load(source Source, file string) (*Config, error) {
 	l := loader{source: source}
-	root, err := l.load(file, nil)
+	root, err := l.load(file, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -134,12 +134,22 @@ type loader struct {
 	included int
 }
 
-// load reads a file with all that it includes. trail is the files that led here.
-func (l *loader) load(file string, trail []string) (*node, error) {
+// inclusion is a file that an include: names, and where it does.
+type inclusion struct {
+	path string
+	at   *node
+}
+
+// load reads a file with all that it includes. at is what includes it, if
+// anything, and trail the files that led here.
+func (l *loader) load(file string, at *node, trail []string) (*node, error) {
 	if slices.Contains(trail, file) {
 		return nil, fmt.Errorf("%s includes itself: %s", file, strings.Join(append(trail, file), " -> "))
 	}
 	data, err := l.source.ReadFile(file)
+	if err != nil && at != nil {
+		return nil, in("include", at.errorf("read %s: %v", file, err))
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", file, err)
 	}
@@ -160,7 +170,7 @@ func (l *loader) load(file string, trail []string) (*node, error) {
 		if l.included++; l.included > maxIncludes {
 			return nil, includes.errorf("more than %d files are included", maxIncludes)
 		}
-		other, err := l.load(included, append(trail, file))
+		other, err := l.load(included.path, included.at, append(trail, file))
 		if err != nil {
 			return nil, err
 		}
@@ -170,8 +180,8 @@ func (l *loader) load(file string, trail []string) (*node, error) {
 }
 
 // paths lists the files that an include: names.
-func (l *loader) paths(n *node) ([]string, error) {
-	var paths []string
+func (l *loader) paths(n *node) ([]inclusion, error) {
+	var paths []inclusion
 	switch n.kind {
 	case list:
 		for _, item := range n.items {
@@ -201,13 +211,13 @@ func (l *loader) paths(n *node) ([]string, error) {
 	}
 }
 
-func (l *loader) glob(n *node) ([]string, error) {
+func (l *loader) glob(n *node) ([]inclusion, error) {
 	pattern := strings.TrimPrefix(path.Clean("/"+n.value), "/")
 	if ext := path.Ext(pattern); ext != ".yml" && ext != ".yaml" {
 		return nil, n.errorf("%q: an included file's name ends in .yml or .yaml", n.value)
 	}
 	if !strings.Contains(pattern, "*") {
-		return []string{pattern}, nil
+		return []inclusion{{pattern, n}}, nil
 	}
 	if l.files == nil {
 		files, err := l.source.Files()
@@ -216,12 +226,12 @@ func (l *loader) glob(n *node) ([]string, error) {
 		}
 		l.files = files
 	}
-	var matches []string
+	var matches []inclusion
 	for _, file := range l.files {
 		if ok, err := doublestar.Match(pattern, file); err != nil {
 			return nil, n.errorf("%q is no pattern: %v", n.value, err)
 		} else if ok {
-			matches = append(matches, file)
+			matches = append(matches, inclusion{file, n})
 		}
 	}
 	if len(matches) == 0 {

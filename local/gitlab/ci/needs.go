@@ -86,6 +86,9 @@ func readMatrix(n *node) ([]instance, error) {
 	if n.kind != list {
 		return nil, n.errorf("must be a list of maps, it is %s", n.kind)
 	}
+	if len(n.items) == 0 {
+		return nil, n.errorf("must have at least one map of variables")
+	}
 	var all []instance
 	for _, item := range n.items {
 		if item.kind != mapping {
