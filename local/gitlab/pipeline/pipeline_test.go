@@ -137,6 +137,7 @@ manual:
 	assert.Contains(t, out, "| Add files\n"[len("| "):])
 	assert.Contains(t, out, "| lib\n")
 	assert.Contains(t, out, "| progress 2\n")
+	assert.Contains(t, out, "6 jobs\n")
 	assert.NotContains(t, out, "section_start")
 	assert.NotContains(t, out, "\x1b")
 	assert.Contains(t, out, "The pipeline passed.")
@@ -164,7 +165,7 @@ dependent: {stage: three, script: exit 1, needs: [skipped]}
 	require.ErrorIs(t, err, ErrFailed)
 	require.ErrorContains(t, err, "bad")
 	assert.Contains(t, out, "bad failed (script_failure): retry 1 of 1")
-	assert.Contains(t, strings.Join(fields(t, out, "bad"), " "), "script_failure, exit code 42, retried 1 times")
+	assert.Contains(t, strings.Join(fields(t, out, "bad"), " "), "script_failure, exit code 42, retried 1 time")
 	for job, want := range map[string]string{
 		"bad": "failed", "skipped": "skipped", "rescue": "success", "always": "success", "independent": "success", "dependent": "skipped",
 	} {
@@ -228,6 +229,7 @@ func TestBadPipelines(t *testing.T) {
 		"unknown ref":      {"a: {script: x}\n", func(o *Options) { o.Ref = "nowhere" }, `there is no commit "nowhere"`},
 		"unknown file":     {"a: {script: x}\n", func(o *Options) { o.File = "none.yml" }, "read none.yml: it is not in commit"},
 		"no repository":    {"a: {script: x}\n", func(o *Options) { o.Dir = "/" }, "is no git repository"},
+		"no directory":     {"a: {script: x}\n", func(o *Options) { o.Dir = "/nonexistent" }, "the git repository: stat /nonexistent: no such file or directory"},
 		"no runner":        {"a: {script: x}\n", func(o *Options) { o.Runner = "/nonexistent" }, "the runner: stat /nonexistent"},
 		"odd variable":     {"a: {script: x}\n", func(o *Options) { o.Variables = []string{"A"} }, `variable "A": write it as KEY=VALUE`},
 		"missing var file": {"a: {script: x}\n", func(o *Options) { o.VariableFiles = []string{"A=/nonexistent"} }, "variable file A: open /nonexistent"},

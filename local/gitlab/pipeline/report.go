@@ -56,7 +56,7 @@ func (t *task) reason() string {
 		words = append(words, "never got its turn")
 	}
 	if t.retries > 0 {
-		words = append(words, fmt.Sprintf("retried %d times", t.retries))
+		words = append(words, "retried "+count(t.retries, "time"))
 	}
 	return strings.Join(words, ", ")
 }
@@ -85,4 +85,12 @@ func (r *run) verdict(ctx context.Context) error {
 		r.printer.notice("The pipeline passed.")
 	}
 	return err
+}
+
+// count is a number of things: "1 job", "2 jobs".
+func count(n int, thing string) string {
+	if n != 1 {
+		thing += "s"
+	}
+	return fmt.Sprintf("%d %s", n, thing)
 }

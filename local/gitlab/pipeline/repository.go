@@ -31,6 +31,11 @@ type repository struct {
 
 func openRepository(ctx context.Context, o Options) (*repository, error) {
 	r := &repository{ctx: ctx, dir: o.Dir}
+	if info, err := os.Stat(o.Dir); err != nil {
+		return nil, fmt.Errorf("the git repository: %w", err)
+	} else if !info.IsDir() {
+		return nil, fmt.Errorf("the git repository: %s is no directory", o.Dir)
+	}
 	top, err := r.git("rev-parse", "--path-format=absolute", "--git-common-dir")
 	if err != nil {
 		return nil, fmt.Errorf("%s is no git repository: commit the project first: %w", o.Dir, err)
@@ -75,7 +80,10 @@ func (r *repository) gitRaw(args ...string) ([]byte, error) {
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		err = fmt.Errorf("git %s: %w: %s", args[0], err, bytes.TrimSpace(stderr.Bytes()))
+		err = fmt.Errorf("git %s: %w", args[0], err)
+		if said := bytes.TrimSpace(stderr.Bytes()); len(said) > 0 {
+			err = fmt.Errorf("%w: %s", err, said)
+		}
 	}
 	return out, err
 }
@@ -153,7 +161,7 @@ func (r *repository) projectPath() string {
 func (r *repository) ReadFile(name string) ([]byte, error) {
 	content, err := r.gitRaw("cat-file", "blob", r.commit.SHA+":"+name)
 	if err != nil && r.ctx.Err() == nil {
-		return nil, fmt.Errorf("it is not in commit %s: %w", r.commit.SHA[:8], os.ErrNotExist)
+		return nil, fmt.Errorf("it is not in commit %s", r.commit.SHA[:8])
 	}
 	return content, err
 }

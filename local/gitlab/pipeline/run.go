@@ -110,8 +110,8 @@ func (r *run) plan(config *ci.Config, given []gitlab.Variable) (err error) {
 
 func (r *run) serveRepository() error {
 	commit := r.repo.commit
-	r.printer.notice("Running the pipeline of %s at %s (%s): %d jobs", commit.Ref(), commit.SHA[:8],
-		strings.SplitN(commit.Message, "\n", 2)[0], len(r.pipeline.Jobs))
+	r.printer.notice("Running the pipeline of %s at %s (%s): %s", commit.Ref(), commit.SHA[:8],
+		strings.SplitN(commit.Message, "\n", 2)[0], count(len(r.pipeline.Jobs), "job"))
 	if r.repo.dirty {
 		r.printer.notice("The work tree has changes that are not committed: they are not part of the pipeline.")
 	}
