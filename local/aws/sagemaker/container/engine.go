@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -26,18 +27,22 @@ type Engine struct {
 	program []string
 	owner   string
 	count   atomic.Int64
+
+	sweeping sync.Once
+	swept    error
 }
 
 // NewEngine makes the runtime. command is "podman" or "docker", with global
 // flags if there are any ("podman --runtime runc"); owner tells this server's
 // containers from another's, its data directory for instance. Containers that
-// an earlier server of that owner left are removed.
+// an earlier server of that owner left are removed when the first one is asked
+// for: the server knows by then that it is the owner's only one.
 func NewEngine(ctx context.Context, command, owner string) (*Engine, error) {
 	e := &Engine{program: strings.Fields(command), owner: owner}
 	if len(e.program) == 0 {
 		return nil, errors.New("container engine: no command given; podman and docker are known")
 	}
-	if err := e.sweep(ctx); err != nil {
+	if _, err := e.left(ctx); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -59,20 +64,32 @@ func (e *Engine) output(ctx context.Context, args ...string) (string, error) {
 	return strings.TrimSpace(out.String()), nil
 }
 
-func (e *Engine) sweep(ctx context.Context) error {
-	left, err := e.output(ctx, "ps", "--all", "--quiet", "--filter", "label="+engineLabel+"="+e.owner)
+// left lists the owner's containers.
+func (e *Engine) left(ctx context.Context) ([]string, error) {
+	ids, err := e.output(ctx, "ps", "--all", "--quiet", "--filter", "label="+engineLabel+"="+e.owner)
 	if err != nil {
-		return fmt.Errorf("container engine: %w", err)
+		return nil, fmt.Errorf("container engine: %w", err)
 	}
-	if left == "" {
-		return nil
-	}
-	_, err = e.output(ctx, slices.Concat([]string{"rm", "--force"}, strings.Fields(left))...)
-	return err
+	return strings.Fields(ids), nil
+}
+
+// sweep removes, once, what an earlier server left.
+func (e *Engine) sweep(ctx context.Context) error {
+	e.sweeping.Do(func() {
+		ids, err := e.left(ctx)
+		if err == nil && len(ids) > 0 {
+			_, err = e.output(ctx, slices.Concat([]string{"rm", "--force"}, ids)...)
+		}
+		e.swept = err
+	})
+	return e.swept
 }
 
 // Check implements Runtime: it pulls the image where it is not there.
 func (e *Engine) Check(ctx context.Context, image string) error {
+	if err := e.sweep(ctx); err != nil {
+		return err
+	}
 	if _, err := e.output(ctx, "image", "inspect", image); err == nil {
 		return nil
 	}
@@ -88,6 +105,9 @@ func (e *Engine) Check(ctx context.Context, image string) error {
 // Start implements Runtime. A program that is not in the image ends the
 // container with 127 and the engine's words in its log.
 func (e *Engine) Start(ctx context.Context, spec Spec) (Process, error) {
+	if err := e.sweep(ctx); err != nil {
+		return nil, err
+	}
 	name := fmt.Sprintf("sagemaker-%d-%d-%s", os.Getpid(), e.count.Add(1), spec.Hostname)
 	args := []string{"run", "--name", name, "--label", engineLabel + "=" + e.owner, "--hostname", spec.Hostname}
 	network := "host"
