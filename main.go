@@ -44,7 +44,7 @@ func report(ctx context.Context, w io.Writer, err error) {
 
 // sentences are the messages of an error: those of errors.Join are several.
 func sentences(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // what wraps a Join is one sentence
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok || err.Error() != errors.Join(joined.Unwrap()...).Error() {
 		return []error{err}
 	}

@@ -69,7 +69,7 @@ type stack struct {
 // startStack starts a stack for one test.
 func startStack(t *testing.T, options stackOptions) *stack {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "e2e-")
+	dir, err := os.MkdirTemp("", "e2e-") //nolint:usetesting // files of other users are left there; see removeAll
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() {

@@ -105,7 +105,7 @@ type stack struct {
 func newStack(t *testing.T, faults string) *stack {
 	t.Helper()
 	// Not t.TempDir: what scripts leave there may be other users'.
-	dir, err := os.MkdirTemp("", "executor-")
+	dir, err := os.MkdirTemp("", "executor-") //nolint:usetesting // see above
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })

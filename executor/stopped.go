@@ -29,7 +29,6 @@ func withoutStop(ctx context.Context, err error) error {
 	if !errors.Is(err, context.Canceled) && !errors.Is(err, context.Cause(ctx)) {
 		return err
 	}
-	//nolint:errorlint // the parts of this very error
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		return nil

@@ -43,7 +43,8 @@ func TestVerdict(t *testing.T) {
 		},
 		"rejected with a full stop": {
 			&sagemaker.RejectedError{Name: "n", Err: errors.New("Use File or FastFile.")},
-			failure.CodeInvalid, []string{"Use File or FastFile; mend the variable"},
+			failure.CodeInvalid,
+			[]string{"Use File or FastFile; mend the variable"},
 		},
 		"denied": {
 			&sagemaker.RejectedError{Name: "n", Denied: true, Err: errors.New("iam:PassRole")},

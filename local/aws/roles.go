@@ -61,7 +61,7 @@ func loadRoles(path string) (roles, error) {
 // trust judges whether a role may be assumed.
 func (r roles) trust(_ context.Context, a sts.Assume) error {
 	denied := func(action string) error {
-		return fmt.Errorf("User: %s is not authorized to perform: %s on resource: %s", a.Principal, action, a.RoleARN)
+		return fmt.Errorf("User: %s is not authorized to perform: %s on resource: %s", a.Principal, action, a.RoleARN) //nolint:staticcheck // AWS's sentence
 	}
 	wanted := r[a.RoleARN]
 	if wanted == nil {
@@ -121,7 +121,7 @@ func (r roles) allowed(who sts.Session, action, resource string, ctx iam.Context
 		ctx.Set("aws:PrincipalTag/"+key, value)
 	}
 	sentence := func(why string) error {
-		return fmt.Errorf("User: %s is not authorized to perform: %s on resource: %s %s", who.ARN(), action, resource, why)
+		return fmt.Errorf("User: %s is not authorized to perform: %s on resource: %s %s", who.ARN(), action, resource, why) //nolint:staticcheck // AWS's sentence
 	}
 	known := r[who.RoleARN]
 	if known == nil {

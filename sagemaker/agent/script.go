@@ -59,7 +59,7 @@ func (a *agent) script(ctx context.Context, n int, step exchange.Step) error {
 	}
 	defer stdin.Close()
 	args := append(append([]string{}, a.job.Entrypoint...), a.shell)
-	cmd := exec.Command(args[0], args[1:]...)
+	cmd := exec.Command(args[0], args[1:]...) //nolint:noctx // runCommand stops it with a grace
 	if len(a.job.Entrypoint) == 0 {
 		cmd.Args[0] = filepath.Base(a.shell)
 	}

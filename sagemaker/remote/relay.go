@@ -145,7 +145,7 @@ func (l *relay) printTail(ctx context.Context, chunks int) error {
 			_, err = io.Copy(&tail, body)
 		}
 		body.Close()
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return fmt.Errorf("relay the log: %w", err)
 		}
 	}

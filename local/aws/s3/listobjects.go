@@ -83,7 +83,6 @@ func (b *bucket) listObjects(q url.Values, account string) (*listing, error) {
 	v2 := q.Get("list-type") == "2"
 	marker, owned := q.Get("marker"), &owner{account}
 	if v2 {
-		marker = ""
 		doc.StartAfter, doc.ContinuationToken = q.Get("start-after"), q.Get("continuation-token")
 		raw, err := base64.URLEncoding.DecodeString(doc.ContinuationToken)
 		if err != nil {

@@ -70,8 +70,10 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	name, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), targetPrefix)
 	op := s.ops[name]
 	if !ok || op == nil {
-		writeError(w, &APIError{Code: "UnknownOperationException",
-			Message: fmt.Sprintf("the local SageMaker does not have the operation %q", r.Header.Get("X-Amz-Target"))})
+		writeError(w, &APIError{
+			Code:    "UnknownOperationException",
+			Message: fmt.Sprintf("the local SageMaker does not have the operation %q", r.Header.Get("X-Amz-Target")),
+		})
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))

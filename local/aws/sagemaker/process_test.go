@@ -55,7 +55,7 @@ func commandLines(t *testing.T, text string) (found []string) {
 
 func TestKilledServerLeavesNothing(t *testing.T) {
 	t.Parallel()
-	dir, err := os.MkdirTemp(t.TempDir(), "server-marker-")
+	dir, err := os.MkdirTemp(t.TempDir(), "server-marker-") //nolint:usetesting // the name is looked for among all processes
 	require.NoError(t, err)
 	server := child(t, "TestServerProcess", t.TempDir(), serverDirVariable+"="+dir)
 	out, err := server.StdoutPipe()

@@ -3,6 +3,7 @@ package sagemaker
 import (
 	"archive/tar"
 	"compress/gzip"
+	"errors"
 	"io"
 	"path/filepath"
 	"slices"
@@ -24,7 +25,7 @@ func (f *fixture) archived(key string) map[string]string {
 	files := map[string]string{}
 	for archive := tar.NewReader(zip); ; {
 		h, err := archive.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return files
 		}
 		require.NoError(f, err)

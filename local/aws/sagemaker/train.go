@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strings"
 	"syscall"
@@ -212,9 +213,9 @@ func readFailure(path string) (string, error) {
 	}
 	defer f.Close()
 	b := make([]byte, maxFailureReason*utf8.UTFMax)
-	n, err := f.Read(b)
-	if n == 0 {
-		return "", nil
+	n, err := io.ReadFull(f, b)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return "", err
 	}
 	return truncate(strings.ToValidUTF8(string(b[:n]), "�"), maxFailureReason), nil
 }

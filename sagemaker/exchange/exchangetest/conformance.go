@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -33,7 +33,7 @@ func Conformance(t *testing.T, store exchange.Store) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			test(t, store, fmt.Sprintf("conformance/%x/", rand.Int63()))
+			test(t, store, fmt.Sprintf("conformance/%x/", rand.Int64()))
 		})
 	}
 }
@@ -66,7 +66,7 @@ func small(t *testing.T, s exchange.Store, prefix string) {
 func large(t *testing.T, s exchange.Store, prefix string) {
 	const size = 21 << 20 // two whole parts and some
 	content := make([]byte, size)
-	rand.New(rand.NewSource(1)).Read(content)
+	_, _ = rand.NewChaCha8([32]byte{1}).Read(content)
 	require.NoError(t, s.Put(t.Context(), prefix+"large", iotest.HalfReader(bytes.NewReader(content))))
 	assert.True(t, bytes.Equal(content, get(t, s, prefix+"large")), "comes back as it was sent")
 }
