@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -34,6 +35,9 @@ type Server struct {
 	http     *http.Client
 	fault    atomic.Pointer[func(*http.Request) int]
 	cut      atomic.Pointer[func(*http.Request) (int64, bool)]
+	// conditional makes a write with If-None-Match one step, as it is in S3:
+	// gofakes3 looks first and writes then.
+	conditional sync.Mutex
 }
 
 // NewServer starts a server that ends with the test.
@@ -108,6 +112,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if left, ok := (*c)(r); ok {
 			w = &cutWriter{w, left}
 		}
+	}
+	if r.Header.Get("If-None-Match") != "" {
+		s.conditional.Lock()
+		defer s.conditional.Unlock()
 	}
 	s.handler.ServeHTTP(w, r)
 }
