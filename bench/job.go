@@ -133,6 +133,9 @@ func (j *job) stage(ctx context.Context, out io.Writer, args ...string) (call, e
 	return c, nil
 }
 
+// memoryEvery is seldom enough not to slow down what is measured.
+const memoryEvery = 25 * time.Millisecond
+
 // watchMemory returns the highest resident memory of a process, which the
 // kernel keeps; asked now and then, since it goes with the process.
 func watchMemory(pid int, done <-chan struct{}) (peak int64) {
@@ -153,7 +156,7 @@ func watchMemory(pid int, done <-chan struct{}) (peak int64) {
 		select {
 		case <-done:
 			return peak
-		case <-time.After(5 * time.Millisecond):
+		case <-time.After(memoryEvery):
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -75,6 +77,7 @@ func startStack(ctx context.Context, e *environment) (s *stack, err error) {
 			r.SetURL(backend)
 			r.Out.Host = r.In.Host // the signature covers it
 		},
+		ErrorLog: log.New(io.Discard, "", 0), // requests that a process left behind as it ended
 	}
 	s.proxy = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if operation, ok := strings.CutPrefix(r.Header.Get("X-Amz-Target"), "SageMaker."); ok {

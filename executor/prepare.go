@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor/request"
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker"
@@ -72,8 +74,17 @@ func (s *stage) checkAWS(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if p := c.STS.Options().Credentials; p != nil {
+		if _, err := p.Retrieve(ctx); err != nil {
+			return fmt.Errorf("the runner has no AWS credentials: %w", err)
+		}
+	}
 	who, err := c.STS.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
-	if err != nil {
+	var unsent *smithyhttp.RequestSendError
+	switch {
+	case errors.As(err, &unsent):
+		return s.unreachable(c.Region, unsent.Err)
+	case err != nil:
 		return fmt.Errorf("the runner's AWS credentials do not work in %s: %w", c.Region, err)
 	}
 	s.log.Line("AWS account %s in %s, as %s", aws.ToString(who.Account), c.Region, aws.ToString(who.Arn))
@@ -83,7 +94,7 @@ func (s *stage) checkAWS(ctx context.Context) error {
 	}
 	for _, bucket := range buckets {
 		if err := checkBucket(ctx, c, bucket); err != nil {
-			return err
+			return fmt.Errorf("%w (set in %s)", err, s.bucketPlace(bucket))
 		}
 	}
 	f, err := os.Open(s.Executable)
@@ -91,6 +102,27 @@ func (s *stage) checkAWS(ctx context.Context) error {
 		return fmt.Errorf("the agent's binary cannot be read: %w", err)
 	}
 	return f.Close()
+}
+
+// unreachable is the error of a request that reached nobody: where to reach AWS
+// is wrong, or the network is.
+func (s *stage) unreachable(region string, err error) error {
+	if url := s.settings.EndpointURL; url != "" {
+		return fmt.Errorf("nothing answers at endpoint_url %s (%s): %w; mend the setting, or look whether it runs", url, s.settings.Place("endpoint_url"), err)
+	}
+	var lookup *net.DNSError
+	if errors.As(err, &lookup) && lookup.IsNotFound {
+		return fmt.Errorf("AWS has no host of the region %s (%s), or the runner's DNS does not know it: %w", region, s.settings.Place("region"), err)
+	}
+	return fmt.Errorf("AWS cannot be reached in the region %s (%s): %w; look at the runner's network and proxy", region, s.settings.Place("region"), err)
+}
+
+// bucketPlace says where the name of a bucket was set.
+func (s *stage) bucketPlace(bucket string) string {
+	if bucket == s.settings.Bucket {
+		return s.settings.Place("bucket")
+	}
+	return s.settings.Place("exchange_bucket")
 }
 
 func checkBucket(ctx context.Context, c *sagemaker.Clients, bucket string) error {

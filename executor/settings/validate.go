@@ -31,6 +31,8 @@ const (
 )
 
 var (
+	// regionName is the shape of AWS's regions: eu-west-1, us-gov-east-1.
+	regionName = lazyregexp.New(`^[a-z]{2,5}(-[a-z]+)+-\d{1,2}$`)
 	bucketName = lazyregexp.New(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 	// roleARN is the pattern of RoleArn in SageMaker's API, before placeholders are replaced.
 	roleARN      = lazyregexp.New(`^arn:aws[a-z-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+$`)
@@ -73,6 +75,7 @@ func (s *Settings) checkTop() []check {
 	endpoint := s.EndpointURL == "" || err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
 	bucket := "the name of an S3 bucket (3 to 63 of a-z, 0-9, dot, hyphen)"
 	return []check{
+		{"region", s.Region, s.Region == "" || s.EndpointURL != "" || regionName().MatchString(s.Region), "an AWS region such as eu-west-1"},
 		{"endpoint_url", s.EndpointURL, endpoint, "empty (AWS) or an http:// or https:// URL"},
 		{"role_arn", s.RoleARN, s.RoleARN == "" || roleARN().MatchString(placeholder().ReplaceAllString(s.RoleARN, "x")), "the ARN of an IAM role (arn:aws:iam::123456789012:role/NAME)"},
 		{"bucket", s.Bucket, bucketName().MatchString(s.Bucket), bucket},
