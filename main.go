@@ -15,6 +15,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/executor"
+	"gitlab.com/sagemaker-executor/sagemaker-executor/sagemaker/agent"
 )
 
 func main() {
@@ -37,6 +38,10 @@ func report(ctx context.Context, w io.Writer, err error) {
 	case ctx.Err() != nil && errors.Is(err, context.Canceled):
 		return
 	}
+	var script *agent.ExitError
+	if errors.As(err, &script) {
+		return // the agent has told CloudWatch
+	}
 	for _, sentence := range sentences(err) {
 		fmt.Fprintln(w, "sagemaker-executor:", sentence)
 	}
@@ -56,8 +61,20 @@ func sentences(err error) []error {
 }
 
 func commands() []*cli.Command {
-	return append(stageCommands(), localCommand())
+	all := append(stageCommands(), localCommand())
+	tellUsage(all)
+	return all
 }
+
+// tellUsage makes a mistake in a command line one sentence, without the help.
+func tellUsage(commands []*cli.Command) {
+	for _, c := range commands {
+		c.OnUsageError = usage
+		tellUsage(c.Subcommands)
+	}
+}
+
+func usage(_ *cli.Context, err error, _ bool) error { return usageError{err} }
 
 func newApp() *cli.App {
 	return &cli.App{
@@ -70,9 +87,7 @@ func newApp() *cli.App {
 		Commands:                  commands(),
 		// main alone ends the process and prints what went wrong.
 		ExitErrHandler: func(*cli.Context, error) {},
-		OnUsageError: func(_ *cli.Context, err error, _ bool) error {
-			return usageError{err}
-		},
+		OnUsageError:   usage,
 		Action: func(c *cli.Context) error {
 			if name := c.Args().First(); name != "" {
 				return usageError{fmt.Errorf("unknown command %q; see sagemaker-executor --help", name)}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -42,7 +43,8 @@ func (s *stage) prepare(ctx context.Context) error {
 		}
 		return (&state{Kind: request.KindHost}).save(s.dirs.base)
 	}
-	req, err := request.Resolve(s.job, s.settings, s.remaining())
+	left := s.remaining()
+	req, err := request.Resolve(s.job, s.settings, left)
 	if err != nil {
 		return err
 	}
@@ -53,7 +55,7 @@ func (s *stage) prepare(ctx context.Context) error {
 		return err
 	}
 	s.log.Line("%s of the job's time-out of %s are left, the start of the instance included",
-		s.remaining().Round(time.Second), s.job.Timeout)
+		left.Truncate(time.Second), s.job.Timeout)
 	if req.Kind == request.KindHost {
 		s.log.Line("This job's script runs on the runner host, in a sandbox; image: is not used")
 		return nil
@@ -129,7 +131,11 @@ func checkBucket(ctx context.Context, c *sagemaker.Clients, bucket string) error
 	_, err := c.S3.HeadBucket(ctx, &s3.HeadBucketInput{Bucket: aws.String(bucket)}, func(o *s3.Options) {
 		o.RetryMaxAttempts = 3
 	})
-	if err != nil {
+	var missing *s3types.NotFound
+	switch {
+	case errors.As(err, &missing):
+		return fmt.Errorf("the S3 bucket %s of the settings does not exist: make it, or mend the setting", bucket)
+	case err != nil:
 		return fmt.Errorf("the S3 bucket %s of the settings cannot be used: %w", bucket, err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -158,7 +159,7 @@ func newHost(s *settings.Settings, j *job.Job) *host.Host {
 		Instance: j.Instance, ProjectID: j.ProjectID, Protection: j.Protection(), JobID: j.ID,
 		WorkDir: s.WorkDir, BuildsDir: BuildsDir(j.ID), CacheDir: CacheDir,
 		Runner: s.Host.Runner, RootFS: s.Host.RootFS, UIDBase: s.Host.UIDBase, UIDCount: s.Host.UIDCount,
-		StopGrace: s.Agent.StopGrace.D(),
+		StopGrace: s.Agent.StopGrace.D(), RunnerUnused: !j.NeedsRunner(),
 	}
 	if s.File != "" {
 		o.Hide = append(o.Hide, s.File)
@@ -184,7 +185,7 @@ func newDirs(h *host.Host, j *job.Job) dirs {
 func (s *stage) projectDir() (string, error) {
 	tmp := s.getenv("CUSTOM_ENV_RUNNER_TEMP_PROJECT_DIR")
 	if tmp == "" {
-		return "", errors.New("RUNNER_TEMP_PROJECT_DIR is not set: GitLab Runner sets it for every stage, and a variable of the job must not empty it")
+		return "", errors.New("CUSTOM_ENV_RUNNER_TEMP_PROJECT_DIR is not set: GitLab Runner sets it for every stage, and a variable of the job must not empty it")
 	}
 	project, ok := strings.CutSuffix(tmp, ".tmp")
 	if !ok || path.Clean(project) != project || !strings.HasPrefix(project, s.dirs.inside+"/") {
@@ -199,12 +200,33 @@ func (s *stage) roots(project string) (*os.Root, *os.Root, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	tmp, err := s.projectRoot(project + ".tmp")
+	tmp, err := s.tmpRoot(project + ".tmp")
 	if err != nil {
 		p.Close()
 		return nil, nil, err
 	}
 	return p, tmp, nil
+}
+
+// tmpRoot opens the directory for temporary files, which the runner's scripts
+// make only when they have something to put there.
+func (s *stage) tmpRoot(inside string) (*os.Root, error) {
+	root, err := s.projectRoot(inside)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return root, err
+	}
+	parent, err := s.projectRoot(path.Dir(inside))
+	if err != nil {
+		return nil, err
+	}
+	defer parent.Close()
+	if err := parent.Mkdir(path.Base(inside), 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory for temporary files: %w", err)
+	}
+	if err := s.host.Own(); err != nil {
+		return nil, err
+	}
+	return s.projectRoot(inside)
 }
 
 // projectRoot opens a directory inside the builds directory for this process.
@@ -221,7 +243,7 @@ func (s *stage) projectRoot(inside string) (*os.Root, error) {
 	defer builds.Close()
 	root, err := builds.OpenRoot(rel)
 	if err != nil {
-		return nil, fmt.Errorf("open the project's directory: %w", err)
+		return nil, fmt.Errorf("open the directory %s of the project: %w", inside, err)
 	}
 	return root, nil
 }

@@ -101,10 +101,12 @@ func (t *training) launch(ctx context.Context, c *sagemaker.Clients) error {
 	if err != nil {
 		return err
 	}
-	root, err := t.projectRoot(project)
+	// Both are sent once there is an instance: find out before one is billed.
+	root, tmp, err := t.roots(project)
 	if err != nil {
 		return err
 	}
+	tmp.Close()
 	req, err := request.Resolve(t.job, t.settings, t.remaining())
 	if err == nil {
 		req, err = req.WithSpec(root, t.remaining())

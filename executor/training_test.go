@@ -399,3 +399,28 @@ func TestNothingSecretIsShownByDescribe(t *testing.T) {
 	}
 	j.cleanup()
 }
+
+// The runner's scripts make the directory for temporary files only when there is
+// something to put there.
+func TestAProjectWithoutTemporaryFiles(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "")
+	j := s.job(t, 402, false, []string{"out/"}, nil)
+	j.start(t.Context())
+	require.NoError(t, j.run(t.Context(), "clear_worktree", "rmdir "+j.project()+".tmp"), j.log)
+	require.NoError(t, j.run(t.Context(), "build_script", "cd "+j.project()+"; mkdir out; echo model > out/model"), j.log)
+	assert.Equal(t, "model\n", j.hostFile("out/model"))
+	j.cleanup()
+}
+
+// A project that cannot be sent costs no instance.
+func TestAProjectThatIsNotThere(t *testing.T) {
+	t.Parallel()
+	s := newStack(t, "")
+	j := s.job(t, 403, false, nil, nil)
+	j.start(t.Context())
+	require.NoError(t, j.run(t.Context(), "clear_worktree", "rm -r "+j.project()), j.log)
+	require.ErrorContains(t, j.run(t.Context(), "build_script", "true"), j.project())
+	assert.Empty(t, s.jobs(t))
+	j.cleanup()
+}

@@ -39,8 +39,11 @@ type Options struct {
 	BuildsDir string // of the job, as scripts see it
 	CacheDir  string // as scripts see it
 
-	// Runner is the gitlab-runner program; empty: the one on PATH.
+	// Runner is the gitlab-runner program; empty: the one on PATH, beside this
+	// program, or that started it.
 	Runner string
+	// RunnerUnused: no script of the job calls it, so it may be missing.
+	RunnerUnused bool
 	// RootFS is a directory tree to show instead of the runner host's system.
 	RootFS string
 	// UIDBase and UIDCount are the user ids for scripts when we are root.

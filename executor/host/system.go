@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"gitlab.com/sagemaker-executor/sagemaker-executor/sandbox"
 )
@@ -34,6 +35,9 @@ func (h *Host) spec(args []string) (sandbox.Spec, error) {
 	if err != nil {
 		return sandbox.Spec{}, err
 	}
+	if runner != "" {
+		mounts = append(mounts, sandbox.Bind{Source: runner, Target: runnerInside, ReadOnly: true})
+	}
 	mounts = append(mounts,
 		sandbox.Proc{Target: "/proc"},
 		sandbox.Dev{Target: "/dev"},
@@ -42,7 +46,6 @@ func (h *Host) spec(args []string) (sandbox.Spec, error) {
 		sandbox.Bind{Source: h.Builds(), Target: h.o.BuildsDir},
 		sandbox.Bind{Source: h.cache(), Target: h.o.CacheDir},
 		sandbox.Bind{Source: filepath.Join(h.base, "home"), Target: homeInside},
-		sandbox.Bind{Source: runner, Target: runnerInside, ReadOnly: true},
 	)
 	env := []string{
 		"PATH=" + pathInside, "HOME=" + homeInside, "TMPDIR=/tmp",
@@ -134,14 +137,17 @@ func (h *Host) writeEtc(uid, gid int) error {
 
 // runner is the real path of the gitlab-runner program, without which the
 // scripts would leave out cache and artifacts and say no more than a warning.
+// It is empty if there is none and none is needed.
 func (h *Host) runner() (string, error) {
 	name := h.o.Runner
 	if name == "" {
-		found, err := exec.LookPath("gitlab-runner")
-		if err != nil {
-			return "", errors.New("gitlab-runner is not on the PATH of the runner's service, and scripts need it for cache and artifacts: name it in the settings ([host] runner)")
-		}
-		name = found
+		name = findRunner()
+	}
+	if name == "" && h.o.RunnerUnused {
+		return "", nil
+	}
+	if name == "" {
+		return "", errors.New("there is no gitlab-runner on the PATH of the runner's service or beside this program, and scripts need it for cache and artifacts: name it in the settings ([host] runner)")
 	}
 	real, err := filepath.EvalSymlinks(name)
 	if err != nil {
@@ -149,3 +155,23 @@ func (h *Host) runner() (string, error) {
 	}
 	return real, nil
 }
+
+// findRunner looks where a gitlab-runner program may be: on the PATH, beside
+// this program, or as what started this program.
+func findRunner() string {
+	if found, err := exec.LookPath(runnerName); err == nil {
+		return found
+	}
+	if self, err := os.Executable(); err == nil {
+		if found, err := exec.LookPath(filepath.Join(filepath.Dir(self), runnerName)); err == nil {
+			return found
+		}
+	}
+	parent, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", os.Getppid()))
+	if err == nil && strings.HasPrefix(filepath.Base(parent), runnerName) {
+		return parent
+	}
+	return ""
+}
+
+const runnerName = "gitlab-runner"

@@ -58,6 +58,8 @@ type Job struct {
 	Steps     []Step
 	Artifacts []Artifact
 	Cache     []Cache
+	// Downloads: artifacts of earlier jobs are wanted.
+	Downloads bool
 	Run       string // JSON of the run: keyword, empty without one
 
 	Variables    Variables
@@ -138,6 +140,7 @@ type response struct {
 	Services  []Image         `json:"services"`
 	Artifacts []Artifact      `json:"artifacts"`
 	Cache     []Cache         `json:"cache"`
+	Needs     []struct{}      `json:"dependencies"`
 	Run       json.RawMessage `json:"run"`
 	Secrets   map[string]struct {
 		File *bool `json:"file"` // missing means true
@@ -196,8 +199,8 @@ func Parse(data []byte) (*Job, error) {
 		Services:  r.Services,
 		Steps:     r.Steps,
 		Artifacts: r.Artifacts,
-		Cache:     r.Cache,
-		Run:       runKeyword(r.Run),
+		Cache:     r.Cache, Downloads: len(r.Needs) > 0,
+		Run: runKeyword(r.Run),
 
 		Variables:    r.Variables,
 		MaskPrefixes: r.Features.TokenMaskPrefixes,
@@ -276,6 +279,12 @@ func (j *Job) HasUploads(succeeded bool) bool {
 		}
 	}
 	return false
+}
+
+// NeedsRunner says whether the runner's scripts call the gitlab-runner program:
+// for caches and artifacts, in either direction.
+func (j *Job) NeedsRunner() bool {
+	return j.Downloads || len(j.Artifacts) > 0 || len(j.Cache) > 0
 }
 
 // Remaining is what is left of the job's time-out when it began at start.
