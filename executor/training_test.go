@@ -249,6 +249,7 @@ func TestCancel(t *testing.T) {
 			return j.run(ctx, "build_script", "echo running; sleep 300")
 		}))
 		j.cleanup()
+		require.Len(t, s.jobs(t), 1)
 		for _, status := range s.jobs(t) {
 			assert.Equal(t, "Stopped", status)
 		}
@@ -289,6 +290,7 @@ func TestKilled(t *testing.T) {
 		j.start(t.Context())
 		j.kill("running\n", "build_script", endless)
 		j.cleanup()
+		require.Len(t, s.jobs(t), 1)
 		for _, status := range s.jobs(t) {
 			assert.Equal(t, "Stopped", status)
 		}
