@@ -76,6 +76,9 @@ func (h *Host) cache() string {
 	return filepath.Join(h.o.WorkDir, "cache", h.o.Instance, strconv.FormatInt(h.o.ProjectID, 10), h.o.Protection)
 }
 
+// outputMargin is what the output of an ended script may take to be read.
+const outputMargin = 10 * time.Second
+
 // ErrStopped is what errors.Is finds when a script ended because the context
 // of Run did.
 var ErrStopped = errors.New("script stopped")
@@ -102,8 +105,11 @@ func (h *Host) run(ctx context.Context, args []string, stdin *os.File, stdout, s
 		cmd.Stdin = stdin
 	}
 	cmd.Stdout, cmd.Stderr = stdout, stderr
-	cmd.Cancel = func() error { return cmd.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = max(h.o.StopGrace, time.Millisecond) // 0 would mean no end
+	cmd.Cancel = func() error {
+		time.AfterFunc(h.o.StopGrace, func() { _ = cmd.Process.Kill() })
+		return cmd.Signal(syscall.SIGTERM)
+	}
+	cmd.WaitDelay = h.o.StopGrace + outputMargin
 	if err := cmd.Start(); err != nil {
 		if ctx.Err() != nil {
 			return 128 + int(unix.SIGKILL), fmt.Errorf("%w as it began: %w", ErrStopped, context.Cause(ctx))

@@ -24,9 +24,10 @@ type Summary struct {
 // Finish tells the agent to send the outputs and leave, and returns when it has
 // acknowledged. It may be called again. A script that still runs is stopped: its
 // Run was killed.
-func (r *Remote) Finish(ctx context.Context) error {
+func (r *Remote) Finish(ctx context.Context) (err error) {
 	work, stop := survive(ctx)
 	defer stop()
+	defer func() { err = because(work, err) }()
 	n, last, err := r.lastStep(work)
 	if err != nil {
 		return err
@@ -60,9 +61,9 @@ func (r *Remote) Collected(ctx context.Context) (bool, error) {
 // when all has arrived, so a Collect that fails loses nothing and may be
 // repeated. Whatever the container says, only what is below the two directories
 // is written or deleted. The error wraps ErrLost if there is nothing to bring.
-func (r *Remote) Collect(ctx context.Context, project, tmp *os.Root) (Summary, error) {
+func (r *Remote) Collect(ctx context.Context, project, tmp *os.Root) (s Summary, err error) {
 	var info exchange.OutputsInfo
-	err := r.await(ctx, "send the outputs", func(ctx context.Context) (ok bool, err error) {
+	err = r.await(ctx, "send the outputs", func(ctx context.Context) (ok bool, err error) {
 		info, err = exchange.GetJSON[exchange.OutputsInfo](ctx, r.store, r.keys.OutputsInfo())
 		return err == nil, err
 	})
@@ -78,7 +79,8 @@ func (r *Remote) Collect(ctx context.Context, project, tmp *os.Root) (Summary, e
 	// An agent that has sent its outputs leaves, and the training job ends.
 	work, stop := survive(ctx)
 	defer stop()
-	s, err := r.bringHome(work, info, project, tmp)
+	defer func() { err = because(work, err) }()
+	s, err = r.bringHome(work, info, project, tmp)
 	if err != nil {
 		return s, fmt.Errorf("bring the outputs home: %w", err)
 	}
@@ -134,6 +136,14 @@ func survive(ctx context.Context) (context.Context, context.CancelFunc) {
 		}
 	})
 	return work, func() { unhook(); cancel(nil) }
+}
+
+// because is err, with what ended ctx: an AWS client says no more than "canceled".
+func because(ctx context.Context, err error) error {
+	if err == nil || errors.Is(err, context.Cause(ctx)) {
+		return err
+	}
+	return errors.Join(context.Cause(ctx), err)
 }
 
 // await calls look until it is done, ctx ends or the agent is silent. When the
